@@ -1,0 +1,98 @@
+"""edgecnn: put convolutional networks on edge devices, and prove what is claimed of them.
+
+The functions here are the stages of the one way through, the same that the command line calls::
+
+    import edgecnn
+    edgecnn.train("simplecnn")
+    edgecnn.export()
+    edgecnn.quantize()
+    outcome, verdict = edgecnn.validate()
+
+Importing this package imports neither torch nor onnxruntime; the stages do, where they need them.
+"""
+
+from typing import TYPE_CHECKING
+
+from edgecnn.version import __version__
+
+if TYPE_CHECKING:
+    from edgecnn.bundle import Bundle, Manifest
+    from edgecnn.errors import EdgecnnError
+    from edgecnn.measure.latency import BenchSettings
+    from edgecnn.pipeline.bench import bench
+    from edgecnn.pipeline.context import Options, Outcome
+    from edgecnn.pipeline.export import export
+    from edgecnn.pipeline.quantize import quantize
+    from edgecnn.pipeline.report import write_report
+    from edgecnn.pipeline.run import RunResult, RunSettings, run
+    from edgecnn.pipeline.simplify import simplify
+    from edgecnn.pipeline.train import train
+    from edgecnn.pipeline.validate import validate
+    from edgecnn.pipeline.verdict import Gates, Verdict
+    from edgecnn.quantization.recipes import RECIPES
+    from edgecnn.targets import TARGETS
+    from edgecnn.training.settings import TrainingSettings
+
+__all__ = [
+    "RECIPES",
+    "TARGETS",
+    "BenchSettings",
+    "Bundle",
+    "EdgecnnError",
+    "Gates",
+    "Manifest",
+    "Options",
+    "Outcome",
+    "RunResult",
+    "RunSettings",
+    "TrainingSettings",
+    "Verdict",
+    "__version__",
+    "bench",
+    "export",
+    "quantize",
+    "run",
+    "simplify",
+    "train",
+    "validate",
+    "write_report",
+]
+
+_HOMES = {
+    "RECIPES": "edgecnn.quantization.recipes",
+    "TARGETS": "edgecnn.targets",
+    "BenchSettings": "edgecnn.measure.latency",
+    "Bundle": "edgecnn.bundle",
+    "EdgecnnError": "edgecnn.errors",
+    "Gates": "edgecnn.pipeline.verdict",
+    "Manifest": "edgecnn.bundle",
+    "Options": "edgecnn.pipeline.context",
+    "Outcome": "edgecnn.pipeline.context",
+    "RunResult": "edgecnn.pipeline.run",
+    "RunSettings": "edgecnn.pipeline.run",
+    "TrainingSettings": "edgecnn.training.settings",
+    "Verdict": "edgecnn.pipeline.verdict",
+    "bench": "edgecnn.pipeline.bench",
+    "export": "edgecnn.pipeline.export",
+    "quantize": "edgecnn.pipeline.quantize",
+    "run": "edgecnn.pipeline.run",
+    "simplify": "edgecnn.pipeline.simplify",
+    "train": "edgecnn.pipeline.train",
+    "validate": "edgecnn.pipeline.validate",
+    "write_report": "edgecnn.pipeline.report",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name from its home when it is first used (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'edgecnn' has no attribute {name!r}")
+    import importlib
+
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

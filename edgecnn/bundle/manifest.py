@@ -1,0 +1,231 @@
+"""What a bundle claims, and where every figure of it came from.
+
+These models are read from disk, so they are strict: an unknown key is an error, not a shrug.
+The JSON schema in ``docs/manifest.schema.json`` is generated from them; a test holds the two together.
+"""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+SCHEMA_VERSION: Literal[1] = 1
+
+StageName = Literal["train", "export", "simplify", "quantize", "validate", "bench", "report"]
+
+#: The stages whose results stop being true when a stage gives another output.
+DOWNSTREAM: dict[StageName, tuple[StageName, ...]] = {
+    "train": ("export", "simplify", "quantize", "validate", "bench", "report"),
+    "export": ("simplify", "quantize", "validate", "bench", "report"),
+    "simplify": ("quantize", "validate", "bench", "report"),
+    "quantize": ("validate", "bench", "report"),
+    "validate": ("report",),
+    "bench": ("report",),
+    "report": (),
+}
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+# No separator can occur in it, so a manifest cannot point out of its folder.
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+
+
+class Record(BaseModel):
+    """Base of everything in a manifest: frozen, keyword-only, no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
+
+
+class TensorSpec(Record):
+    """An input or output of a graph; a string in ``shape`` is a dimension that may vary."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+
+class Artifact(Record):
+    """One file of the bundle, and the file it was made from."""
+
+    stage: StageName
+    path: FileName
+    sha256: Sha256
+    size_bytes: Annotated[int, Field(ge=0)]
+    parent_sha256: Sha256 | None = None
+    input: TensorSpec | None = None
+    output: TensorSpec | None = None
+    tools: dict[str, str] = {}
+
+
+class StageRecord(Record):
+    """What a finished stage was given and gave; enough to know whether it must be done again."""
+
+    inputs: dict[str, Sha256]
+    settings: dict[str, JsonValue]
+    outputs: dict[FileName, Sha256]
+    finished_at: datetime
+    seconds: Annotated[float, Field(ge=0)]
+
+
+class DataRecord(Record):
+    """The images a stage used. No path: the SHA-256 of the decoded arrays finds them in the cache."""
+
+    source: str
+    name: str
+    sha256: Sha256
+    classes: tuple[str, ...]
+    n_train: Annotated[int, Field(ge=0)]
+    n_test: Annotated[int, Field(ge=0)]
+    image_shape: tuple[int, int, int]
+    resize: str
+
+
+class EpochRecord(Record):
+    """One row of the training curve."""
+
+    epoch: int
+    loss: float
+    train_top1: Fraction
+    learning_rate: float
+
+
+class NetworkRecord(Record):
+    """The network: its name in the model table, its size, and the normalization inside the graph."""
+
+    name: str
+    parameters: Annotated[int, Field(gt=0)] | None = None
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+
+class ParityRecord(Record):
+    """A stage's output compared with its parent on the same images, at each batch size."""
+
+    stage: StageName
+    reference: str
+    n: Annotated[int, Field(gt=0)]
+    batch_sizes: tuple[int, ...]
+    max_abs_difference: Annotated[float, Field(ge=0)]
+    max_relative_difference: Annotated[float, Field(ge=0)]
+    tolerance: Annotated[float, Field(gt=0)]
+    argmax_flips: Annotated[int, Field(ge=0)]
+
+
+class CalibrationRecord(Record):
+    """The training images that set the activation ranges, by content."""
+
+    split: Literal["train"]
+    n: Annotated[int, Field(gt=0)]
+    seed: int
+    data_sha256: Sha256
+    excluded_as_test_images: Annotated[int, Field(ge=0)]
+    image_sha256: tuple[Sha256, ...]
+
+
+class MachineRecord(Record):
+    """The machine a figure was measured on, and the software it ran."""
+
+    system: str
+    architecture: str
+    cpu: str
+    cores: int
+    cpu_features: tuple[str, ...]
+    versions: dict[str, str]
+    load_average: float | None
+
+
+class ClassAccuracy(Record):
+    """Accuracy on the test images of one class."""
+
+    name: str
+    n: int
+    float_top1: Fraction
+    int8_top1: Fraction
+    drop_pp: float
+
+
+class ValidationResult(Record):
+    """Float and int8 on the same test images of one target; drops are in percentage points."""
+
+    target: str
+    float_top1: Fraction
+    int8_top1: Fraction
+    drop_pp: float
+    drop_pp_low: float
+    drop_pp_high: float
+    agreement: Fraction
+    p_value: Fraction
+    n: Annotated[int, Field(gt=0)]
+    per_class: tuple[ClassAccuracy, ...]
+    data_sha256: Sha256
+    measured_at: datetime
+    machine: MachineRecord
+
+
+class Latency(Record):
+    """Latency of one inference call in microseconds; ``n`` calls were timed."""
+
+    p50_us: Annotated[float, Field(gt=0)]
+    p90_us: Annotated[float, Field(gt=0)]
+    p99_us: Annotated[float, Field(gt=0)]
+    n: Annotated[int, Field(gt=0)]
+
+
+class Speedup(Record):
+    """Float latency divided by int8 latency, with a 95% interval; above 1 int8 is faster."""
+
+    median: Annotated[float, Field(gt=0)]
+    low: Annotated[float, Field(gt=0)]
+    high: Annotated[float, Field(gt=0)]
+
+
+class LatencyResult(Record):
+    """Float and int8 latency on one target, measured in interleaved rounds."""
+
+    model_config = ConfigDict(populate_by_name=True, serialize_by_alias=True)
+
+    target: str
+    batch: Annotated[int, Field(gt=0)]
+    threads: Annotated[int, Field(gt=0)]
+    clock: Literal["measured", "emulated", "simulated"]
+    # "float" is the word users read; Python keeps it for the type.
+    float_latency: Annotated[Latency, Field(alias="float")]
+    int8_latency: Annotated[Latency, Field(alias="int8")]
+    speedup: Speedup
+    verdict: Literal["faster", "same", "slower"]
+    rounds: Annotated[int, Field(gt=0)]
+    pinned_cpus: tuple[int, ...]
+    measured_at: datetime
+    machine: MachineRecord
+
+
+class Check(Record):
+    """One gate: what was measured against what was asked."""
+
+    name: str
+    measured: float
+    limit: float
+    unit: str
+    passed: bool
+
+
+class Manifest(Record):
+    """Everything a bundle claims. Written last, atomically."""
+
+    format: Literal["edgecnn-bundle"] = "edgecnn-bundle"
+    schema_version: Literal[1] = SCHEMA_VERSION
+    edgecnn_version: str
+    network: NetworkRecord | None = None
+    data: DataRecord | None = None
+    training_curve: tuple[EpochRecord, ...] = ()
+    artifacts: tuple[Artifact, ...] = ()
+    stages: dict[StageName, StageRecord] = {}
+    parity: tuple[ParityRecord, ...] = ()
+    calibration: CalibrationRecord | None = None
+    validation: tuple[ValidationResult, ...] = ()
+    latency: tuple[LatencyResult, ...] = ()
+    checks: tuple[Check, ...] = ()
+
+    def artifact(self, path: str) -> Artifact | None:
+        """Return the newest artifact of that file name: the last one made from its parents."""
+        return next((a for a in reversed(self.artifacts) if a.path == path), None)

@@ -1,0 +1,36 @@
+"""What stops being true in a manifest when a stage gives another output."""
+
+from edgecnn.bundle.manifest import DOWNSTREAM, Manifest, StageName, StageRecord
+
+
+def superseded(manifest: Manifest, stage: StageName, record: StageRecord) -> set[StageName]:
+    """Return the later stages whose results no longer hold after ``stage`` finished with ``record``.
+
+    None, when it gave the same bytes as before and no later stage had replaced them
+    (simplify replaces the exported ``float.onnx``).
+    """
+    later = {name for name in DOWNSTREAM[stage] if name in manifest.stages}
+    before = manifest.stages.get(stage)
+    replaced = {file for name in later for file in manifest.stages[name].outputs}
+    if before is not None and before.outputs == record.outputs and not replaced & set(record.outputs):
+        return set() if record.outputs else later
+    return later
+
+
+def without(manifest: Manifest, stages: set[StageName]) -> Manifest:
+    """Return the manifest with every claim of ``stages`` taken out."""
+    cleared: dict[str, object] = {}
+    if "quantize" in stages:
+        cleared["calibration"] = None
+    if "validate" in stages:
+        cleared |= {"validation": (), "checks": ()}
+    if "bench" in stages:
+        cleared |= {"latency": (), "checks": ()}
+    return manifest.model_copy(
+        update={
+            "stages": {name: record for name, record in manifest.stages.items() if name not in stages},
+            "artifacts": tuple(a for a in manifest.artifacts if a.stage not in stages),
+            "parity": tuple(p for p in manifest.parity if p.stage not in stages),
+            **cleared,
+        }
+    )

@@ -1,0 +1,355 @@
+"""The command line: one command a stage, no logic.
+
+Heavy modules are imported inside the commands, so that ``edgecnn --help`` answers at once.
+"""
+
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from edgecnn.console import Terminal, show, show_error, show_json
+from edgecnn.errors import EdgecnnError, ExitCode, Interrupted, UsageError
+from edgecnn.version import __version__
+
+if TYPE_CHECKING:
+    from edgecnn.pipeline.context import Options, Outcome
+
+app = typer.Typer(
+    name="edgecnn",
+    help="Put convolutional networks on edge devices: train, export, quantize to int8, and prove it against float.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    invoke_without_command=True,
+    rich_markup_mode=None,
+)
+
+Bundle = Annotated[
+    Path | None, typer.Option("--bundle", help="The bundle's folder. Default: the newest under artifacts/.")
+]
+NewBundle = Annotated[Path | None, typer.Option("--bundle", help="The bundle's folder. Default: artifacts/<model>.")]
+Data = Annotated[
+    str | None,
+    typer.Option("--data", help="digits, cifar10, an image folder or a .npz. Default: the bundle's, else digits."),
+]
+Cache = Annotated[
+    Path | None, typer.Option("--cache", help="Folder of decoded images. Default: $EDGECNN_CACHE or ~/.cache/edgecnn.")
+]
+Force = Annotated[bool, typer.Option("--force", help="Do it again even if nothing changed.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, and nothing else.")]
+Model = Annotated[str, typer.Option("--model", help="Name in the model table.")]
+Provider = Annotated[
+    list[str] | None, typer.Option("--provider", help="Where to run; may be given again. See: edgecnn targets.")
+]
+MaxDrop = Annotated[float, typer.Option("--max-drop", help="Fail if int8 loses more top-1 than this, in points.")]
+RequireSpeedup = Annotated[bool, typer.Option("--require-speedup", help="Fail unless int8 is faster than float.")]
+Recipe = Annotated[str | None, typer.Option("--recipe", help="Row of the recipe table; an unknown name lists them.")]
+Images = Annotated[int, typer.Option("--images", help="Training images to calibrate on.")]
+Epochs = Annotated[int | None, typer.Option("--epochs", help="Passes over the training images.")]
+LearningRate = Annotated[float | None, typer.Option("--learning-rate", help="Peak of the one-cycle schedule.")]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
+Batch = Annotated[int, typer.Option("--batch", help="Images a call.")]
+Threads = Annotated[int, typer.Option("--threads", help="Threads; the process is pinned to as many CPUs.")]
+
+terminal = Terminal()
+
+
+@app.callback()
+def root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Options before the command."""
+    if version:
+        print(f"edgecnn {__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+@app.command()
+def run(
+    bundle: NewBundle = None,
+    data: Data = None,
+    model: Model = "simplecnn",
+    recipe: Recipe = None,
+    images: Images = 512,
+    provider: Provider = None,
+    epochs: Epochs = None,
+    learning_rate: LearningRate = None,
+    seed: Seed = 0,
+    batch: Batch = 1,
+    threads: Threads = 1,
+    max_drop: MaxDrop = 1.0,
+    require_speedup: RequireSpeedup = False,
+    max_size: Annotated[
+        str | None, typer.Option("--max-size", help="Fail if int8.onnx is larger, e.g. 100kB or 1MiB.")
+    ] = None,
+    cache: Cache = None,
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    """Train, export, simplify, quantize, validate, bench and report; goes on where it stopped."""
+    from edgecnn.measure.latency import BenchSettings
+    from edgecnn.pipeline.run import RunSettings
+    from edgecnn.pipeline.run import run as run_pipeline
+    from edgecnn.pipeline.verdict import Gates, parse_size
+    from edgecnn.report import text, views
+
+    settings = RunSettings(
+        model=model,
+        training=_training(epochs, learning_rate, seed),
+        recipe=recipe or _default_recipe(),
+        n_images=images,
+        bench=BenchSettings(batch=batch, threads=threads),
+        targets=tuple(provider or ["cpu"]),
+        gates=Gates(
+            max_drop_pp=max_drop,
+            require_speedup=require_speedup,
+            max_size_bytes=None if max_size is None else parse_size(max_size),
+        ),
+    )
+    result = run_pipeline(settings=settings, options=_options(bundle, data, cache, force))
+    manifest = result.manifest
+    if json:
+        show_json(views.run_view(str(result.bundle), manifest, [o.stage for o in result.outcomes if o.unchanged]))
+    else:
+        show(
+            text.artifacts_table(manifest.artifacts),
+            text.validation_table(manifest.validation),
+            text.latency_table(manifest.latency),
+            *(text.latency_sentence(row) for row in manifest.latency),
+            text.checks_table(result.verdict.checks),
+            text.verdict_line(str(result.bundle), result.verdict.passed),
+        )
+    raise typer.Exit(result.verdict.exit_code)
+
+
+@app.command()
+def train(
+    bundle: NewBundle = None,
+    data: Data = None,
+    model: Model = "simplecnn",
+    epochs: Epochs = None,
+    learning_rate: LearningRate = None,
+    seed: Seed = 0,
+    cache: Cache = None,
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    """Train a network and write model.pt."""
+    from edgecnn.pipeline.train import train as train_model
+
+    outcome = train_model(
+        model, settings=_training(epochs, learning_rate, seed), options=_options(bundle, data, cache, force)
+    )
+    _show_made(outcome, json)
+
+
+@app.command()
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint; looked up in the bundle if not here.")] = Path(
+        "model.pt"
+    ),
+    bundle: NewBundle = None,
+    data: Data = None,
+    batch: Annotated[int | None, typer.Option("--batch", help="Fix the batch size. Default: it may vary.")] = None,
+    input_type: Annotated[str, typer.Option("--input-type", help="float32 in [0, 1], or uint8.")] = "float32",
+    input_layout: Annotated[str, typer.Option("--input-layout", help="nchw or nhwc.")] = "nchw",
+    cache: Cache = None,
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    """Export a checkpoint to float.onnx, checked against PyTorch on real images."""
+    from edgecnn.pipeline.export import export as export_model
+    from edgecnn.pipeline.export import parse_layout, parse_type
+
+    outcome = export_model(
+        checkpoint,
+        batch=batch,
+        input_type=parse_type(input_type),
+        input_layout=parse_layout(input_layout),
+        options=_options(bundle, data, cache, force),
+    )
+    _show_made(outcome, json)
+
+
+@app.command()
+def simplify(
+    bundle: Bundle = None, data: Data = None, cache: Cache = None, force: Force = False, json: Json = False
+) -> None:
+    """Simplify float.onnx with onnxsim, checked on real images."""
+    from edgecnn.pipeline.simplify import simplify as simplify_model
+
+    _show_made(simplify_model(options=_options(bundle, data, cache, force)), json)
+
+
+@app.command()
+def quantize(
+    model: Annotated[Path | None, typer.Argument(help="A float .onnx file. Default: the bundle's float.onnx.")] = None,
+    bundle: Bundle = None,
+    data: Data = None,
+    recipe: Recipe = None,
+    images: Images = 512,
+    seed: Seed = 0,
+    cache: Cache = None,
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    """Quantize to int8.onnx, calibrated on training images only."""
+    from edgecnn.pipeline.quantize import quantize as quantize_model
+
+    outcome = quantize_model(
+        model,
+        recipe_name=recipe or _default_recipe(),
+        n_images=images,
+        seed=seed,
+        options=_options(bundle, data, cache, force),
+    )
+    _show_made(outcome, json)
+
+
+@app.command()
+def validate(
+    bundle: Bundle = None,
+    data: Data = None,
+    provider: Provider = None,
+    max_drop: MaxDrop = 1.0,
+    cache: Cache = None,
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    """Measure the accuracy of float and int8 on the same test images."""
+    from edgecnn.pipeline.validate import validate as validate_bundle
+    from edgecnn.pipeline.verdict import Gates
+    from edgecnn.report import text, views
+
+    targets = provider or ["cpu"]
+    outcome, verdict = validate_bundle(
+        targets=targets, gates=Gates(max_drop_pp=max_drop), options=_options(bundle, data, cache, force)
+    )
+    results = [row for row in outcome.manifest.validation if row.target in targets]
+    if json:
+        show_json(
+            views.validation_view(str(outcome.bundle), list(zip(results, verdict.checks, strict=True)), verdict.word)
+        )
+    else:
+        show(text.validation_table(results), *(text.class_table(row) for row in results))
+        show(text.checks_table(verdict.checks), text.verdict_line(str(outcome.bundle), verdict.passed))
+    raise typer.Exit(verdict.exit_code)
+
+
+@app.command()
+def bench(
+    bundle: Bundle = None,
+    provider: Provider = None,
+    batch: Batch = 1,
+    threads: Threads = 1,
+    rounds: Annotated[int, typer.Option("--rounds", help="Interleaved rounds of float and int8.")] = 40,
+    seconds: Annotated[float, typer.Option("--seconds", help="About how long all timed calls take.")] = 4.0,
+    require_speedup: RequireSpeedup = False,
+    json: Json = False,
+) -> None:
+    """Measure the latency of float and int8, interleaved, and say which is faster."""
+    from edgecnn.measure.latency import BenchSettings
+    from edgecnn.pipeline.bench import bench as bench_bundle
+    from edgecnn.pipeline.verdict import Gates
+    from edgecnn.report import text, views
+
+    outcome, results, verdict = bench_bundle(
+        targets=provider or ["cpu"],
+        settings=BenchSettings(batch=batch, threads=threads, rounds=rounds, seconds=seconds),
+        gates=Gates(require_speedup=require_speedup),
+        options=_options(bundle, None, None, False),
+    )
+    if json:
+        show_json(views.latency_view(str(outcome.bundle), results))
+    else:
+        show(text.latency_table(results), *(text.latency_sentence(row) for row in results))
+        show(*([text.checks_table(verdict.checks)] if verdict.checks else []))
+    raise typer.Exit(verdict.exit_code)
+
+
+@app.command()
+def report(bundle: Bundle = None, json: Json = False) -> None:
+    """Write report.md from the manifest."""
+    from edgecnn.pipeline.report import write_report
+
+    _show_made(write_report(options=_options(bundle, None, None, False)), json)
+
+
+@app.command()
+def targets(json: Json = False) -> None:
+    """List what can run here, and why the rest cannot."""
+    from edgecnn.report import text, views
+    from edgecnn.targets import TARGETS
+
+    rows = [(name, row.summary, row.why_not(row.provider), row.remedy) for name, row in TARGETS.items()]
+    if json:
+        show_json(views.targets_view(rows))
+    else:
+        show(text.targets_table(rows))
+
+
+def _options(bundle: Path | None, data: str | None, cache: Path | None, force: bool) -> "Options":
+    from edgecnn.pipeline.context import Options
+
+    return Options(bundle=bundle, data=data, cache=cache, force=force, progress=terminal)
+
+
+def _training(epochs: int | None, learning_rate: float | None, seed: int) -> Any:
+    from edgecnn.training.settings import make_settings
+
+    return make_settings(epochs=epochs, learning_rate=learning_rate, seed=seed)
+
+
+def _default_recipe() -> str:
+    from edgecnn.quantization import DEFAULT_RECIPE
+
+    return DEFAULT_RECIPE
+
+
+def _show_made(outcome: "Outcome", json: bool) -> None:
+    from edgecnn.report import text, views
+
+    if json:
+        show_json(views.artifacts_view(str(outcome.bundle), outcome.artifacts, "passed", unchanged=outcome.unchanged))
+    else:
+        if outcome.unchanged:
+            terminal.say(f"{outcome.stage}: nothing changed, not done again (--force does it again)")
+        show(text.artifacts_table(outcome.artifacts), f"bundle: {outcome.bundle}")
+
+
+def _terminate(signal_number: int, frame: FrameType | None) -> NoReturn:
+    """Stop on SIGTERM as on Ctrl-C: files are whole, and the next call goes on."""
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    """Run the command line and exit; other exceptions than ours are defects and keep their traceback."""
+    sys.exit(_main(sys.argv[1:]))
+
+
+def _main(arguments: list[str]) -> int:
+    signal.signal(signal.SIGTERM, _terminate)
+    as_json, debug = "--json" in arguments, "--debug" in arguments
+    try:
+        code = app(arguments, standalone_mode=False)
+        if code == ExitCode.INTERRUPTED:  # Typer's answer to a KeyboardInterrupt
+            raise Interrupted("interrupted; finished stages are kept.", next_step="the same command again")
+        return int(code or 0)
+    except typer.TyperException as error:
+        show_error(UsageError(error.format_message(), next_step="edgecnn --help"), as_json=as_json)
+        return ExitCode.USAGE
+    except EdgecnnError as error:
+        if debug:
+            raise
+        terminal.close()
+        show_error(error, as_json=as_json)
+        return error.exit_code
+    finally:
+        terminal.close()

@@ -1,0 +1,29 @@
+"""One rule that brings any picture to the size a network wants."""
+
+import numpy as np
+from PIL import Image
+
+from edgecnn.data.images import Pixels
+
+#: A stranger's picture larger than this is refused before it is decoded (Pillow's own bound is 179 M).
+MAX_IMAGE_PIXELS = 50_000_000
+
+
+def describe(height: int, width: int) -> str:
+    """Return the rule in words, as it stands in the manifest."""
+    return (
+        f"RGB; the largest centred {width}:{height} rectangle, "
+        f"resized to {width}x{height} with Pillow's antialiased bilinear filter; unchanged at that size"
+    )
+
+
+def to_rgb(image: Image.Image, height: int, width: int) -> Pixels:
+    """Crop centrally to the aspect ratio, resize with antialiasing, and return uint8 ``[H, W, 3]``."""
+    rgb = image.convert("RGB")
+    if rgb.size != (width, height):
+        scale = min(rgb.width / width, rgb.height / height)
+        crop_width, crop_height = width * scale, height * scale
+        left, top = (rgb.width - crop_width) / 2, (rgb.height - crop_height) / 2
+        box = (left, top, left + crop_width, top + crop_height)
+        rgb = rgb.resize((width, height), Image.Resampling.BILINEAR, box=box)
+    return np.asarray(rgb, dtype=np.uint8)

@@ -1,0 +1,126 @@
+"""Fold a normalization of the input into the first convolution::
+
+    x ──► Sub(mean) ──► Div(std) ──► Conv(w, b)          x ──► Conv(w / std, b - sum(w mean / std))
+
+Any chain of Sub, Add, Mul and Div with one constant a channel is y = scale x + shift, and a convolution
+of y is another convolution of x: exactly, up to float rounding, where the convolution has no padding.
+A padded one adds zeros to y, which are not the zeros of x, so there only a pure scale (shift = 0) is folded.
+"""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgecnn.graph.remove_unused import remove_unused
+
+if TYPE_CHECKING:
+    from onnx import ModelProto, NodeProto, TensorProto
+
+Float64 = NDArray[np.float64]
+_AFFINE_OPS = ("Sub", "Add", "Mul", "Div")
+
+
+def fold_normalization(model: "ModelProto") -> bool:
+    """Fold in place the chain before the first convolution, if there is one and it is exact.
+
+    Returns:
+        Whether anything was folded.
+    """
+    from onnx import numpy_helper
+
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    producers = {output: node for node in model.graph.node for output in node.output}
+    for conv in model.graph.node:
+        if conv.op_type != "Conv" or conv.input[1] not in constants or not _is_plain(conv):
+            continue
+        weight = numpy_helper.to_array(constants[conv.input[1]]).astype(np.float64)
+        chain = _affine_chain(conv.input[0], producers, constants, channels=weight.shape[1])
+        if not chain or (len(conv.input) > 2 and conv.input[2] not in constants):
+            continue
+        scale, shift = _compose(chain, constants, weight.shape[1])
+        if shift.any() and _is_padded(conv):
+            continue
+        bias = (
+            numpy_helper.to_array(constants[conv.input[2]]).astype(np.float64)
+            if len(conv.input) > 2
+            else np.zeros(weight.shape[0])
+        )
+        new_bias = bias + (weight * shift[None, :, None, None]).sum((1, 2, 3))
+        _replace(model, conv, chain, weight * scale[None, :, None, None], new_bias)
+        return True
+    return False
+
+
+def _is_plain(conv: "NodeProto") -> bool:
+    """Only two-dimensional, ungrouped convolutions: a first layer is one."""
+    return all(attribute.i == 1 for attribute in conv.attribute if attribute.name == "group")
+
+
+def _is_padded(conv: "NodeProto") -> bool:
+    attributes = {attribute.name: attribute for attribute in conv.attribute}
+    automatic = attributes["auto_pad"].s.decode() if "auto_pad" in attributes else "NOTSET"
+    return any(attributes["pads"].ints) if "pads" in attributes else automatic in ("SAME_UPPER", "SAME_LOWER")
+
+
+def _affine_chain(
+    name: str, producers: dict[str, "NodeProto"], constants: "dict[str, TensorProto]", *, channels: int
+) -> list["NodeProto"]:
+    """Return the affine nodes that lead to tensor ``name``, first to last."""
+    chain: list[NodeProto] = []
+    while (node := producers.get(name)) is not None and node.op_type in _AFFINE_OPS:
+        variable_first = node.input[1] in constants
+        constant = node.input[1] if variable_first else node.input[0]
+        if constant not in constants or (node.op_type == "Div" and not variable_first):
+            break
+        if _per_channel(constants[constant], channels) is None:
+            break
+        chain.insert(0, node)
+        name = node.input[0] if variable_first else node.input[1]
+    return chain
+
+
+def _per_channel(tensor: "TensorProto", channels: int) -> Float64 | None:
+    """Return a constant as one value a channel, or None if it has another shape."""
+    from onnx import numpy_helper
+
+    values = numpy_helper.to_array(tensor).astype(np.float64)
+    if values.size == 1:
+        return np.full(channels, values.item())
+    if values.shape in ((channels, 1, 1), (1, channels, 1, 1)):
+        return values.reshape(channels)
+    return None
+
+
+def _compose(chain: list["NodeProto"], constants: "dict[str, TensorProto]", channels: int) -> tuple[Float64, Float64]:
+    """Return scale and shift of the whole chain, in float64."""
+    scale, shift = np.ones(channels), np.zeros(channels)
+    for node in chain:
+        constant_first = node.input[0] in constants
+        value = _per_channel(constants[node.input[0 if constant_first else 1]], channels)
+        assert value is not None
+        if node.op_type == "Add":
+            shift = shift + value
+        elif node.op_type == "Sub":
+            scale, shift = (-scale, value - shift) if constant_first else (scale, shift - value)
+        elif node.op_type == "Mul":
+            scale, shift = scale * value, shift * value
+        else:
+            scale, shift = scale / value, shift / value
+    return scale, shift
+
+
+def _replace(model: "ModelProto", conv: "NodeProto", chain: list["NodeProto"], weight: Float64, bias: Float64) -> None:
+    """Give the convolution new weights and the chain's input, and drop what nobody uses any more."""
+    from onnx import numpy_helper
+
+    graph = model.graph
+    first = chain[0]
+    constants = {tensor.name for tensor in graph.initializer}
+    source = first.input[1] if first.input[0] in constants else first.input[0]
+    weight_name, bias_name = f"{conv.input[1]}.folded", f"{conv.input[1]}.folded_bias"
+    graph.initializer.append(numpy_helper.from_array(weight.astype(np.float32), weight_name))
+    graph.initializer.append(numpy_helper.from_array(bias.astype(np.float32), bias_name))
+    del conv.input[:]
+    conv.input.extend([source, weight_name, bias_name])
+    remove_unused(model)

@@ -1,0 +1,84 @@
+"""Two forms of one network on the same images: the same answers, or an error that names the worst."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgecnn.bundle.manifest import ParityRecord, StageName
+from edgecnn.errors import ParityError
+
+Logits = NDArray[np.float32]
+Run = Callable[[NDArray[np.uint8]], Logits]
+
+#: Largest difference of a logit, as a fraction of the largest logit. Float32 rounding of a reordered
+#: sum is around 1e-6; a wrong weight, axis or normalization is far above 1e-3.
+TOLERANCE = 1e-4
+#: Enough real images to meet every branch of a ReLU network, few enough to take milliseconds.
+N_IMAGES = 64
+BATCH_SIZES = (1, 8)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """One form of a network: what to call it, and how to run it on uint8 ``[N, H, W, C]``."""
+
+    name: str
+    run: Run
+
+
+def check_parity(
+    stage: StageName,
+    reference: Form,
+    candidate: Form,
+    pixels: NDArray[np.uint8],
+    *,
+    batch_sizes: tuple[int, ...] = BATCH_SIZES,
+) -> ParityRecord:
+    """Compare ``candidate`` with ``reference`` on the same images at every batch size.
+
+    Raises:
+        ParityError: a logit differs by more than :data:`TOLERANCE`, is not finite, or has another shape.
+    """
+    worst_absolute, worst_relative, flips = 0.0, 0.0, 0
+    for batch_size in batch_sizes:
+        expected = _in_batches(reference.run, pixels, batch_size)
+        found = _in_batches(candidate.run, pixels, batch_size)
+        if found.shape != expected.shape:
+            raise ParityError(
+                f"{stage}: {candidate.name} gives {list(found.shape)}, {reference.name} {list(expected.shape)}."
+            )
+        for form, logits in ((reference, expected), (candidate, found)):
+            if not np.isfinite(logits).all():
+                raise ParityError(f"{stage}: {form.name} gives NaN or infinite logits at batch {batch_size}.")
+        difference = np.abs(found.astype(np.float64) - expected.astype(np.float64))
+        absolute = float(difference.max())
+        relative = absolute / max(float(np.max(np.abs(expected))), float(np.finfo(np.float32).tiny))
+        flips += int((found.argmax(1) != expected.argmax(1)).sum())
+        if relative > TOLERANCE:
+            image, logit = np.unravel_index(int(difference.argmax()), difference.shape)
+            raise ParityError(
+                f"{stage}: {candidate.name} and {reference.name} differ at batch {batch_size}: "
+                f"image {image}, logit {logit} is {found[image, logit]:.6g} instead of "
+                f"{expected[image, logit]:.6g}; relative to the largest logit {relative:.1e}, "
+                f"allowed {TOLERANCE:.0e}. Nothing was written.",
+                next_step="report it with the model: this is a defect of the exporter or simplifier",
+            )
+        worst_absolute, worst_relative = max(worst_absolute, absolute), max(worst_relative, relative)
+    return ParityRecord(
+        stage=stage,
+        reference=reference.name,
+        n=len(pixels),
+        batch_sizes=batch_sizes,
+        max_abs_difference=worst_absolute,
+        max_relative_difference=worst_relative,
+        tolerance=TOLERANCE,
+        argmax_flips=flips,
+    )
+
+
+def _in_batches(run: Run, pixels: NDArray[np.uint8], batch_size: int) -> Logits:
+    """Run whole batches only; a fixed batch allows no other."""
+    whole = len(pixels) // batch_size * batch_size
+    return np.concatenate([run(pixels[start : start + batch_size]) for start in range(0, whole, batch_size)])

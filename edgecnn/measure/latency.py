@@ -1,0 +1,184 @@
+"""Latency of two models, measured in turns so that a drifting machine drifts under both."""
+
+import contextlib
+import gc
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgecnn.bundle.manifest import Latency, Speedup
+from edgecnn.errors import UsageError
+from edgecnn.progress import Progress
+from edgecnn.stats import median_ratio
+from edgecnn.targets.session import Feed, Session, feed
+
+Verdict = Literal["faster", "same", "slower"]
+
+
+def available_cpus() -> int:
+    """Return how many CPUs this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchSettings:
+    """How latency is measured.
+
+    Attributes:
+        batch: images a call.
+        threads: of ONNX Runtime; the process is pinned to as many CPUs where the system allows it.
+        rounds: each times a block of float calls and a block of int8 calls, in random order.
+        seconds: about how long the timed calls take in all; sets how many make a block.
+        warmup: calls before each block that are not counted.
+        seed: of the order within rounds and of the bootstrap.
+    """
+
+    batch: int = 1
+    threads: int = 1
+    rounds: int = 40
+    seconds: float = 4.0
+    warmup: int = 10
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        cores = available_cpus()
+        for name, value, least in (
+            ("batch", self.batch, 1),
+            ("threads", self.threads, 1),
+            ("rounds", self.rounds, 5),
+        ):
+            if value < least:
+                raise UsageError(f"bench: --{name} must be at least {least}, found {value}.")
+        if self.seconds <= 0:
+            raise UsageError(f"bench: --seconds must be above 0, found {self.seconds}.")
+        if self.threads > cores:
+            raise UsageError(f"bench: --threads {self.threads} on a machine with {cores} CPUs measures the queue.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairedLatency:
+    """Float and int8 latency from the same rounds."""
+
+    float_latency: Latency
+    int8_latency: Latency
+    speedup: Speedup
+    verdict: Verdict
+
+
+def compare_latency(
+    float_session: Session,
+    int8_session: Session,
+    pixels: NDArray[np.uint8],
+    settings: BenchSettings,
+    progress: Progress,
+) -> PairedLatency:
+    """Time both sessions on the same images.
+
+    Args:
+        float_session: the reference.
+        int8_session: the candidate.
+        pixels: uint8 ``[N, H, W, 3]``; the first ``batch`` of them are fed, repeated if there are fewer.
+        settings: how.
+        progress: told the rounds done.
+
+    Raises:
+        UsageError: a session takes another, fixed batch.
+    """
+    sessions = (float_session, int8_session)
+    feeds = tuple(_feed_batch(session, pixels, settings.batch) for session in sessions)
+    order = np.random.default_rng(settings.seed)
+    with _no_garbage_collection():
+        counts = [_calls_per_block(s, f, settings) for s, f in zip(sessions, feeds, strict=True)]
+        blocks: tuple[list[NDArray[np.float64]], ...] = ([], [])
+        for done in range(1, settings.rounds + 1):
+            for index in order.permutation(2):
+                blocks[index].append(_time_block(sessions[index], feeds[index], settings.warmup, counts[index]))
+            progress.update("bench", done, settings.rounds)
+    medians = [np.array([np.median(block) for block in of_session]) for of_session in blocks]
+    ratio = median_ratio(medians[0], medians[1], seed=settings.seed)
+    speedup = Speedup(median=ratio.delta, low=ratio.low, high=ratio.high)
+    return PairedLatency(
+        float_latency=_summary(np.concatenate(blocks[0])),
+        int8_latency=_summary(np.concatenate(blocks[1])),
+        speedup=speedup,
+        verdict=judge(speedup),
+    )
+
+
+def judge(speedup: Speedup) -> Verdict:
+    """Return a word for a ratio: a difference counts only if the whole interval is on one side of 1."""
+    if speedup.low > 1:
+        return "faster"
+    return "slower" if speedup.high < 1 else "same"
+
+
+def _feed_batch(session: Session, pixels: NDArray[np.uint8], batch: int) -> Feed:
+    fixed = session.input.shape[0]
+    if isinstance(fixed, int) and fixed != batch:
+        raise UsageError(
+            f"bench: the model has the fixed batch {fixed}; --batch {batch} cannot be measured.",
+            next_step=f"--batch {fixed}, or export with a batch that may vary",
+        )
+    return feed(pixels[np.arange(batch) % len(pixels)], session.input)
+
+
+def _calls_per_block(session: Session, batch: Feed, settings: BenchSettings) -> int:
+    """Return how many calls make a block, so that all blocks together last about ``seconds``."""
+    pilot = float(np.median(_time_block(session, batch, settings.warmup, 5)))
+    block_us = settings.seconds * 1e6 / settings.rounds / 2
+    return max(3, int(block_us / pilot))
+
+
+def _time_block(session: Session, batch: Feed, warmup: int, calls: int) -> NDArray[np.float64]:
+    """Return the latency of each call in microseconds."""
+    run, clock = session.run, time.perf_counter_ns
+    for _ in range(warmup):
+        run(batch)
+    times_ns = np.empty(calls, np.int64)
+    for call in range(calls):
+        started = clock()
+        run(batch)
+        times_ns[call] = clock() - started
+    return times_ns / 1e3
+
+
+def _summary(times_us: NDArray[np.float64]) -> Latency:
+    p50, p90, p99 = np.percentile(times_us, [50, 90, 99])
+    return Latency(p50_us=float(p50), p90_us=float(p90), p99_us=float(p99), n=times_us.size)
+
+
+@contextlib.contextmanager
+def pinned(threads: int) -> Iterator[tuple[int, ...]]:
+    """Keep the process on ``threads`` CPUs, the last ones: the first one serves interrupts.
+
+    Open the sessions inside: the threads of ONNX Runtime's pool inherit what holds when they start.
+
+    Yields:
+        The CPUs, or nothing where the system does not allow pinning.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        yield ()
+        return
+    allowed = os.sched_getaffinity(0)
+    chosen = tuple(sorted(allowed)[-threads:])
+    os.sched_setaffinity(0, chosen)
+    try:
+        yield chosen
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
+@contextlib.contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()

@@ -1,0 +1,56 @@
+"""The networks that come with edgecnn: one literal table of constructors.
+
+A new model is a module with its class, and a row in :data:`MODELS`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edgecnn.errors import UsageError
+
+if TYPE_CHECKING:  # torch takes a second to import; only building a model needs it
+    from torch import nn
+
+__all__ = ["MODELS", "ModelSpec", "model_spec"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """How to build a network, and what it wants to see.
+
+    Attributes:
+        build: number of classes to a module in training mode with random weights.
+        input_shape: channels, height and width of its input.
+        summary: one line for the help.
+    """
+
+    build: "Callable[[int], nn.Module]"
+    input_shape: tuple[int, int, int]
+    summary: str
+
+
+def _simplecnn(num_classes: int) -> "nn.Module":
+    from edgecnn.models.simplecnn import SimpleCNN
+
+    return SimpleCNN(num_classes)
+
+
+MODELS: dict[str, ModelSpec] = {
+    "simplecnn": ModelSpec(
+        build=_simplecnn,
+        input_shape=(3, 32, 32),
+        summary="the PyTorch CIFAR-10 tutorial's network, 62,006 parameters",
+    ),
+}
+
+
+def model_spec(name: str) -> ModelSpec:
+    """Return a row of the table.
+
+    Raises:
+        UsageError: there is no such model; the known ones are listed.
+    """
+    if name not in MODELS:
+        raise UsageError(f"unknown model {name!r}; known: {', '.join(MODELS)}.")
+    return MODELS[name]

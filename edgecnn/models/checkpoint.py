@@ -1,0 +1,168 @@
+"""``model.pt``: weights and everything needed to use them, loaded without unpickling code."""
+
+import io
+import pickle
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+
+from edgecnn.bundle.manifest import DataRecord, EpochRecord
+from edgecnn.errors import CheckpointError
+from edgecnn.models import MODELS, model_spec
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+FORMAT: Literal["edgecnn-checkpoint"] = "edgecnn-checkpoint"
+MAX_CHECKPOINT_BYTES = 2 * 2**30
+_REMEDY = "train one with edgecnn train, or name another file"
+
+
+class CheckpointInfo(BaseModel):
+    """What a checkpoint says of itself, beside the weights."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
+
+    format: Literal["edgecnn-checkpoint"] = FORMAT
+    version: Literal[1] = 1
+    model: str
+    input_shape: tuple[int, int, int]
+    classes: Annotated[tuple[str, ...], Field(min_length=1)]
+    mean: tuple[float, float, float]
+    std: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
+    config: dict[str, JsonValue]
+    data: DataRecord
+    curve: tuple[EpochRecord, ...] = ()
+
+
+def pack(info: CheckpointInfo, module: "nn.Module") -> bytes:
+    """Return the checkpoint file's bytes; the same network gives the same bytes."""
+    import torch
+
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
+    buffer = io.BytesIO()  # torch writes the file's name into a file; a buffer has none
+    torch.save({"info": info.model_dump(mode="json"), "state_dict": state}, buffer)
+    return buffer.getvalue()
+
+
+def load(path: Path) -> tuple[CheckpointInfo, "nn.Module"]:
+    """Load a checkpoint of this project as a module in evaluation mode.
+
+    Raises:
+        CheckpointError: the file is missing, empty, truncated, a bare pickle, of another
+            architecture, or holds weights that are not finite.
+    """
+    data = read_archive(path)
+    content = _unpack(path, data)
+    try:
+        info = CheckpointInfo.model_validate(content.get("info"), strict=False)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "info"
+        raise CheckpointError(
+            f"{path}: expected a checkpoint of edgecnn, found a problem at {where}: {first['msg']}.",
+            next_step=_REMEDY,
+        ) from error
+    return info, _build(path, info, content.get("state_dict"))
+
+
+def read_archive(path: Path) -> bytes:
+    """Return the bytes of a zip-based torch file after checking that it is whole and not a bomb.
+
+    Raises:
+        CheckpointError: missing, empty, too large, truncated, or an old-style bare pickle.
+    """
+    if not path.is_file():
+        what = "a folder" if path.is_dir() else "nothing"
+        raise CheckpointError(f"{path}: expected a checkpoint file, found {what}.", next_step=_REMEDY)
+    if path.stat().st_size > MAX_CHECKPOINT_BYTES:
+        raise CheckpointError(f"{path}: larger than {MAX_CHECKPOINT_BYTES} bytes.", next_step=_REMEDY)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path}: not readable ({error.strerror}).", next_step=_REMEDY) from error
+    if not data:
+        raise CheckpointError(f"{path}: expected a checkpoint, found an empty file.", next_step=_REMEDY)
+    if data[:1] == b"\x80":
+        raise CheckpointError(
+            f"{path}: a bare pickle, which can run any program when it is read; it was not opened.",
+            next_step="save the weights with torch.save(model.state_dict(), ...) of PyTorch 1.6 or newer",
+        )
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            unpacked = sum(entry.file_size for entry in archive.infolist())
+    except zipfile.BadZipFile as error:
+        raise CheckpointError(
+            f"{path}: expected a checkpoint, found a file that is truncated or not one ({error}).",
+            next_step=_REMEDY,
+        ) from error
+    if unpacked > MAX_CHECKPOINT_BYTES:
+        raise CheckpointError(f"{path}: unpacks to more than {MAX_CHECKPOINT_BYTES} bytes.", next_step=_REMEDY)
+    return data
+
+
+def _unpack(path: Path, data: bytes) -> dict[str, Any]:
+    """Unpack plain tensors and containers; anything else in the pickle is refused by torch."""
+    import torch
+
+    try:
+        content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path}: holds pickled code, which can run any program when it is read; it was not opened.",
+            next_step="save the weights alone: torch.save(model.state_dict(), ...)",
+        ) from error
+    except (RuntimeError, EOFError, OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        first_line = (str(error).splitlines() or ["no reason given"])[0]
+        raise CheckpointError(
+            f"{path}: expected a checkpoint, found a file that torch cannot read ({first_line}).",
+            next_step=_REMEDY,
+        ) from error
+    if not isinstance(content, dict) or "info" not in content:
+        keys = ", ".join(map(str, list(content)[:5])) if isinstance(content, dict) else type(content).__name__
+        raise CheckpointError(
+            f"{path}: expected a checkpoint of edgecnn, found {keys or 'an empty dictionary'}.",
+            next_step=_REMEDY,
+        )
+    return content
+
+
+def _build(path: Path, info: CheckpointInfo, state: object) -> "nn.Module":
+    """Build the named model and put the weights in; everything that does not fit is listed."""
+    if info.model not in MODELS:
+        raise CheckpointError(
+            f"{path}: is of the architecture {info.model!r}; known here: {', '.join(MODELS)}.",
+            next_step=_REMEDY,
+        )
+    module = model_spec(info.model).build(len(info.classes))
+    tensors = state if isinstance(state, dict) else {}
+    problems = _mismatches(module.state_dict(), tensors)
+    if problems:
+        raise CheckpointError(
+            f"{path}: the weights are not those of {info.model}: {'; '.join(problems[:8])}"
+            f"{f'; and {len(problems) - 8} more' if len(problems) > 8 else ''}.",
+            next_step=_REMEDY,
+        )
+    module.load_state_dict(tensors)
+    return module.eval()
+
+
+def _mismatches(expected: "dict[str, Tensor]", found: dict[str, Any]) -> list[str]:
+    """List by name what is missing, left over, of another shape, or not finite."""
+    import torch
+
+    problems = [f"{name} is missing" for name in expected if name not in found]
+    problems += [f"{name} is left over" for name in found if name not in expected]
+    for name in expected.keys() & found.keys():
+        tensor = found[name]
+        if not isinstance(tensor, torch.Tensor):
+            problems.append(f"{name} is not a tensor")
+        elif tensor.shape != expected[name].shape:
+            problems.append(f"{name} is {list(tensor.shape)} instead of {list(expected[name].shape)}")
+        elif tensor.dtype != expected[name].dtype:
+            problems.append(f"{name} is {tensor.dtype} instead of {expected[name].dtype}")
+        elif tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            problems.append(f"{name} holds NaN or infinite values")
+    return sorted(problems)

@@ -1,0 +1,127 @@
+"""All stages, one after the other; what is done already is not done again."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edgecnn import data as data_room
+from edgecnn.bundle import Bundle
+from edgecnn.bundle.folder import MANIFEST
+from edgecnn.bundle.locate import default_folder
+from edgecnn.bundle.manifest import Manifest, StageName
+from edgecnn.data import Dataset
+from edgecnn.measure.latency import BenchSettings
+from edgecnn.models import model_spec
+from edgecnn.pipeline.bench import bench_stage
+from edgecnn.pipeline.context import Options, Outcome, input_size, working_on
+from edgecnn.pipeline.export import FLOAT_MODEL, export_stage
+from edgecnn.pipeline.quantize import N_IMAGES, quantize_stage
+from edgecnn.pipeline.report import report_stage
+from edgecnn.pipeline.simplify import simplify_stage
+from edgecnn.pipeline.train import train_stage
+from edgecnn.pipeline.validate import validate_stage
+from edgecnn.pipeline.verdict import Gates, Verdict, all_checks
+from edgecnn.quantization import DEFAULT_RECIPE, recipe
+from edgecnn.targets import require
+from edgecnn.training import TrainingSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """The settings of every stage of one run."""
+
+    model: str = "simplecnn"
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    recipe: str = DEFAULT_RECIPE
+    n_images: int = N_IMAGES
+    bench: BenchSettings = field(default_factory=BenchSettings)
+    targets: tuple[str, ...] = ("cpu",)
+    gates: Gates = field(default_factory=Gates)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """How a run ended: each stage's outcome, and the verdict over all gates."""
+
+    bundle: Path
+    manifest: Manifest
+    outcomes: tuple[Outcome, ...]
+    verdict: Verdict
+
+
+def run(*, settings: RunSettings | None = None, options: Options | None = None) -> RunResult:
+    """Train, export, simplify, quantize, validate, bench and report.
+
+    A checkpoint or float model that was given to the bundle (``edgecnn export FILE``,
+    ``edgecnn quantize FILE``) is kept: the stages before it are left out.
+
+    A stage whose inputs and settings have not changed is not done again; ``options.force`` redoes all.
+    Killed at any moment, the next call goes on from the last finished stage or training epoch.
+
+    Args:
+        settings: of every stage.
+        options: bundle (default ``artifacts/<model>``), data (default: the bundle's, else ``digits``).
+
+    Raises:
+        EdgecnnError: see each stage.
+    """
+    settings = settings or RunSettings()
+    options = options or Options()
+    model_spec(settings.model)
+    recipe(settings.recipe)
+    for name in settings.targets:
+        require(name)
+    folder = options.bundle or default_folder(settings.model)
+    dataset = _images(folder, settings, options)
+    with working_on(folder, create=True) as bundle:
+        outcomes = [_announce(stage(), options) for stage in _stages(bundle, dataset, settings, options)]
+        verdict = Verdict(checks=all_checks(bundle.manifest, settings.gates))
+        bundle.amend({"checks": verdict.checks})
+        outcomes.append(_announce(report_stage(bundle), options))
+        return RunResult(bundle=folder, manifest=bundle.manifest, outcomes=tuple(outcomes), verdict=verdict)
+
+
+def _stages(
+    bundle: Bundle, dataset: Dataset, settings: RunSettings, options: Options
+) -> Sequence[Callable[[], Outcome]]:
+    stages: list[tuple[StageName, Callable[[], Outcome]]] = [
+        ("train", lambda: train_stage(bundle, dataset, settings.model, settings.training, options)),
+        ("export", lambda: export_stage(bundle, dataset, options)),
+        ("simplify", lambda: simplify_stage(bundle, dataset, options)),
+        ("quantize", lambda: quantize_stage(bundle, dataset, options, settings.recipe, settings.n_images)),
+        ("validate", lambda: validate_stage(bundle, dataset, options, settings.targets)),
+        ("bench", lambda: bench_stage(bundle, options, settings.targets, settings.bench)),
+    ]
+    given = _last_given_stage(bundle.manifest)
+    if given is None:
+        return [stage for _, stage in stages]
+    options.progress.say(f"{bundle.folder}: the output of {given} was given, and is kept")
+    names = [name for name, _ in stages]
+    return [stage for _, stage in stages[names.index(given) + 1 :]]
+
+
+def _last_given_stage(manifest: Manifest) -> StageName | None:
+    """Return the last stage whose output came from the user instead of from the stage before it."""
+    for name in ("export", "train"):
+        record = manifest.stages.get(name)
+        if record is not None and "imported" in record.settings:
+            return name
+    return None
+
+
+def _images(folder: Path, settings: RunSettings, options: Options) -> Dataset:
+    """Return the images the user named, else those of the bundle being taken up, else the digits."""
+    _, height, width = model_spec(settings.model).input_shape
+    if (folder / MANIFEST).is_file():
+        bundle = Bundle.open(folder)
+        if _last_given_stage(bundle.manifest) == "export":
+            height, width = input_size(bundle, FLOAT_MODEL)
+        if options.data is None and bundle.manifest.data is not None:
+            return data_room.find(bundle.manifest.data, cache_folder=options.cache)
+    return data_room.load(options.data or "digits", height=height, width=width, cache_folder=options.cache)
+
+
+def _announce(outcome: Outcome, options: Options) -> Outcome:
+    if outcome.unchanged:
+        options.progress.say(f"{outcome.stage}: nothing changed, not done again")
+    return outcome

@@ -1,0 +1,1 @@
+"""The manifest as text, JSON and Markdown. Computes nothing new."""

@@ -1,0 +1,36 @@
+"""``report.md``: everything a manifest claims, for people."""
+
+from importlib import resources
+
+from edgecnn.bundle.manifest import Manifest
+
+TEMPLATE = "report.md.jinja"
+
+
+def render(manifest: Manifest, *, title: str) -> bytes:
+    """Return the report as UTF-8 Markdown; every figure in it is a field of the manifest.
+
+    Args:
+        manifest: what to report.
+        title: the bundle's name.
+    """
+    import jinja2
+
+    environment = jinja2.Environment(
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701 - Markdown; what strangers named goes through the cell filter
+    )
+    environment.filters["cell"] = cell
+    template = environment.from_string(resources.files("edgecnn.report").joinpath(TEMPLATE).read_text("utf-8"))
+    return template.render(m=manifest, title=title).encode()
+
+
+def cell(text: object) -> str:
+    """Return text that cannot break out of a table cell or start HTML: class names are a stranger's."""
+    plain = "".join(character for character in str(text) if character.isprintable())
+    for character in "\\`*_[]<>|":
+        plain = plain.replace(character, f"\\{character}")
+    return plain

@@ -1,0 +1,85 @@
+"""What ``--json`` prints: one object a command, with the fields that ``docs/json.md`` lists."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from edgecnn.bundle.manifest import Artifact, Check, LatencyResult, Manifest, ValidationResult
+
+Json = dict[str, Any]
+
+_VALIDATION_FIELDS = (
+    "target",
+    "float_top1",
+    "int8_top1",
+    "drop_pp",
+    "drop_pp_low",
+    "drop_pp_high",
+    "agreement",
+    "p_value",
+    "n",
+)
+
+
+def validation_view(bundle: str, results: Sequence[tuple[ValidationResult, Check]], verdict: str) -> Json:
+    """Return the object of ``edgecnn validate --json``; top-1 is a fraction, drops are in percentage points."""
+    rows = [
+        {name: getattr(result, name) for name in _VALIDATION_FIELDS}
+        | {
+            "max_drop_pp": check.limit,
+            "passed": check.passed,
+            "per_class": [row.model_dump(mode="json") for row in result.per_class],
+        }
+        for result, check in results
+    ]
+    return {
+        "bundle": bundle,
+        "n": max((result.n for result, _ in results), default=0),
+        "results": rows,
+        "verdict": verdict,
+    }
+
+
+def latency_view(bundle: str, results: Sequence[LatencyResult]) -> Json:
+    """Return the object of ``edgecnn bench --json``; times are in microseconds."""
+    rows = [result.model_dump(mode="json", exclude={"machine", "measured_at"}) for result in results]
+    machine = results[0].machine.model_dump(mode="json") if results else None
+    return {"bundle": bundle, "machine": machine, "results": rows}
+
+
+def artifacts_view(bundle: str, artifacts: Sequence[Artifact], verdict: str, *, unchanged: bool) -> Json:
+    """Return the object of a stage that makes files."""
+    return {
+        "bundle": bundle,
+        "artifacts": [artifact.model_dump(mode="json") for artifact in artifacts],
+        "unchanged": unchanged,
+        "verdict": verdict,
+    }
+
+
+def run_view(bundle: str, manifest: Manifest, unchanged: Sequence[str]) -> Json:
+    """Return the object of ``edgecnn run``."""
+    passed = all(check.passed for check in manifest.checks)
+    return {
+        "bundle": bundle,
+        "artifacts": [artifact.model_dump(mode="json") for artifact in manifest.artifacts],
+        "unchanged": list(unchanged),
+        "validation": [result.model_dump(mode="json") for result in manifest.validation],
+        "latency": [result.model_dump(mode="json") for result in manifest.latency],
+        "checks": [check.model_dump(mode="json") for check in manifest.checks],
+        "verdict": "passed" if passed else "failed",
+    }
+
+
+def targets_view(rows: Sequence[tuple[str, str, str | None, str]]) -> Json:
+    """Return the object of ``edgecnn targets``."""
+    return {
+        "targets": [
+            {"target": name, "summary": summary, "ready": why_not is None, "why_not": why_not, "remedy": remedy}
+            for name, summary, why_not, remedy in rows
+        ]
+    }
+
+
+def error_view(kind: str, message: str, next_step: str, exit_code: int) -> Json:
+    """Return the object that stands for a failure."""
+    return {"error": {"type": kind, "message": message, "next_step": next_step, "exit_code": exit_code}}

@@ -1,0 +1,97 @@
+"""Models opened with the onnxruntime installed here, on one provider and no other."""
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgecnn.bundle.manifest import TensorSpec
+from edgecnn.errors import ModelError, StageError, TargetError
+from edgecnn.targets.ort_errors import ort_errors
+from edgecnn.targets.session import Clock, Feed
+
+CPU_PROVIDER = "CPUExecutionProvider"
+_DTYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8", "tensor(int8)": "int8"}
+_SILENT_LOG = 4  # fatal only: what goes wrong is raised, and warnings would soil stderr
+
+
+def missing_provider(provider: str) -> str | None:
+    """Return why a provider cannot run here, or None if it can."""
+    import onnxruntime
+
+    if provider in onnxruntime.get_available_providers():
+        return None
+    return f"onnxruntime {onnxruntime.__version__} as installed has no {provider}"
+
+
+def open_inference_session(model: bytes, *, model_name: str, provider: str, threads: int) -> Any:
+    """Open an ``onnxruntime.InferenceSession`` that fails where ONNX Runtime would fall back.
+
+    Raises:
+        TargetError: some node would run on the CPU instead of ``provider``.
+        ModelError: ONNX Runtime cannot load the model.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _SILENT_LOG
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    if provider != CPU_PROVIDER:
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    try:
+        session = onnxruntime.InferenceSession(model, options, providers=[provider])
+    except ort_errors() as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if provider != CPU_PROVIDER:
+            raise TargetError(
+                f"{model_name}: {provider} does not run the whole model ({reason}).",
+                next_step="run it on cpu, or change the layers it does not take",
+            ) from error
+        raise ModelError(f"{model_name}: ONNX Runtime cannot load it ({reason}).") from error
+    session.disable_fallback()
+    return session
+
+
+class NativeSession:
+    """A session of the installed onnxruntime; see :class:`edgecnn.targets.session.Session`."""
+
+    def __init__(self, model: bytes, *, model_name: str, provider: str, clock: Clock, threads: int) -> None:
+        self._session = open_inference_session(model, model_name=model_name, provider=provider, threads=threads)
+        self._model_name = model_name
+        self.clock: Clock = clock
+        self.input = _only(self._session.get_inputs(), model_name, "input")
+        self.output = _only(self._session.get_outputs(), model_name, "output")
+        self.nodes_by_provider: dict[str, int] = Counter()
+        for subgraph in self._session.get_provider_graph_assignment_info():
+            self.nodes_by_provider[subgraph.ep_name] += len(subgraph.get_nodes())
+        if strangers := set(self.nodes_by_provider) - {provider}:
+            raise TargetError(f"{model_name}: {', '.join(sorted(strangers))} runs nodes in place of {provider}.")
+
+    def run(self, batch: Feed) -> NDArray[np.float32]:
+        """Map a batch to logits float32 ``[N, classes]``.
+
+        Raises:
+            StageError: ONNX Runtime failed while running.
+        """
+        try:
+            (logits,) = self._session.run(None, {self.input.name: batch})
+        except ort_errors() as error:
+            raise StageError(f"{self._model_name}: ONNX Runtime failed while running it ({error}).") from error
+        result: NDArray[np.float32] = logits
+        return result
+
+
+def _only(arguments: list[Any], model_name: str, kind: str) -> TensorSpec:
+    """Return the only input or output."""
+    if len(arguments) != 1:
+        names = ", ".join(argument.name for argument in arguments)
+        raise ModelError(f"{model_name}: expected one {kind}, found {len(arguments)}: {names}.")
+    argument = arguments[0]
+    return TensorSpec(
+        name=argument.name,
+        dtype=_DTYPES.get(argument.type, argument.type),
+        shape=tuple("?" if dimension is None else dimension for dimension in argument.shape),
+    )
