@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from edgecnn.console import Terminal, show, show_error, show_json
+from edgecnn.console import Terminal, show_error, show_json
 from edgecnn.errors import EdgecnnError, ExitCode, Interrupted, UsageError
 from edgecnn.version import __version__
 
@@ -118,7 +118,7 @@ def run(
     if json:
         show_json(views.run_view(str(result.bundle), manifest, [o.stage for o in result.outcomes if o.unchanged]))
     else:
-        show(
+        terminal.show(
             text.artifacts_table(manifest.artifacts),
             text.validation_table(manifest.validation),
             text.latency_table(manifest.latency),
@@ -238,8 +238,8 @@ def validate(
             views.validation_view(str(outcome.bundle), list(zip(results, verdict.checks, strict=True)), verdict.word)
         )
     else:
-        show(text.validation_table(results), *(text.class_table(row) for row in results))
-        show(text.checks_table(verdict.checks), text.verdict_line(str(outcome.bundle), verdict.passed))
+        terminal.show(text.validation_table(results), *(text.class_table(row) for row in results))
+        terminal.show(text.checks_table(verdict.checks), text.verdict_line(str(outcome.bundle), verdict.passed))
     raise typer.Exit(verdict.exit_code)
 
 
@@ -269,8 +269,8 @@ def bench(
     if json:
         show_json(views.latency_view(str(outcome.bundle), results))
     else:
-        show(text.latency_table(results), *(text.latency_sentence(row) for row in results))
-        show(*([text.checks_table(verdict.checks)] if verdict.checks else []))
+        terminal.show(text.latency_table(results), *(text.latency_sentence(row) for row in results))
+        terminal.show(*([text.checks_table(verdict.checks)] if verdict.checks else []))
     raise typer.Exit(verdict.exit_code)
 
 
@@ -292,7 +292,7 @@ def targets(json: Json = False) -> None:
     if json:
         show_json(views.targets_view(rows))
     else:
-        show(text.targets_table(rows))
+        terminal.show(text.targets_table(rows))
 
 
 def _options(bundle: Path | None, data: str | None, cache: Path | None, force: bool) -> "Options":
@@ -321,7 +321,7 @@ def _show_made(outcome: "Outcome", json: bool) -> None:
     else:
         if outcome.unchanged:
             terminal.say(f"{outcome.stage}: nothing changed, not done again (--force does it again)")
-        show(text.artifacts_table(outcome.artifacts), f"bundle: {outcome.bundle}")
+        terminal.show(text.artifacts_table(outcome.artifacts), f"bundle: {outcome.bundle}")
 
 
 def _terminate(signal_number: int, frame: FrameType | None) -> NoReturn:

@@ -26,6 +26,7 @@ class Terminal:
 
     def say(self, text: str) -> None:
         """Print a note on stderr, above the bars if there are any."""
+        self._last_line = time.monotonic()
         if self._bars is not None:
             self._bars.console.print(text, markup=False, highlight=False)
         else:
@@ -34,15 +35,22 @@ class Terminal:
     def update(self, task: str, done: int, total: int, detail: str = "") -> None:
         """Move a bar, or print a line if ten seconds have passed."""
         if not sys.stderr.isatty():
-            now = time.monotonic()
-            if now - self._last_line >= _LINE_EVERY_S:
-                self._last_line = now
+            if time.monotonic() - self._last_line >= _LINE_EVERY_S:
                 self.say(f"{task}: {done}/{total} {detail}".rstrip())
             return
         bars = self._open()
         if task not in self._tasks:
             self._tasks[task] = bars.add_task(task, total=total, detail=detail)
         bars.update(self._tasks[task], completed=done, total=total, detail=detail)
+
+    def show(self, *items: "RenderableType") -> None:
+        """Print tables and sentences on stdout, below the finished bars."""
+        from rich.console import Console
+
+        self.close()
+        console = Console(highlight=False)
+        for item in items:
+            console.print(item)
 
     def close(self) -> None:
         """Leave the terminal as it was."""
@@ -66,15 +74,6 @@ class Terminal:
             )
             self._bars.start()
         return self._bars
-
-
-def show(*items: "RenderableType") -> None:
-    """Print tables and sentences on stdout."""
-    from rich.console import Console
-
-    console = Console(highlight=False)
-    for item in items:
-        console.print(item)
 
 
 def show_json(view: dict[str, Any]) -> None:

@@ -105,7 +105,7 @@ def verdict_line(bundle: str, passed: bool) -> "Text":
     from rich.text import Text
 
     word = Text("PASSED", style="bold green") if passed else Text("FAILED", style="bold red")
-    return Text.assemble(word, f"  bundle: {bundle}  report: {bundle}/report.md")
+    return Text.assemble(word, f"  report: {bundle}/report.md")
 
 
 def targets_table(rows: Sequence[tuple[str, str, str | None, str]]) -> "Table":
