@@ -220,7 +220,6 @@ def validate(
     provider: Provider = None,
     max_drop: MaxDrop = 1.0,
     cache: Cache = None,
-    force: Force = False,
     json: Json = False,
 ) -> None:
     """Measure the accuracy of float and int8 on the same test images."""
@@ -230,7 +229,7 @@ def validate(
 
     targets = provider or ["cpu"]
     outcome, verdict = validate_bundle(
-        targets=targets, gates=Gates(max_drop_pp=max_drop), options=_options(bundle, data, cache, force)
+        targets=targets, gates=Gates(max_drop_pp=max_drop), options=_options(bundle, data, cache, False)
     )
     results = [row for row in outcome.manifest.validation if row.target in targets]
     if json:
