@@ -47,7 +47,9 @@ Provider = Annotated[
 MaxDrop = Annotated[float, typer.Option("--max-drop", help="Fail if int8 loses more top-1 than this, in points.")]
 RequireSpeedup = Annotated[bool, typer.Option("--require-speedup", help="Fail unless int8 is faster than float.")]
 Recipe = Annotated[str | None, typer.Option("--recipe", help="Row of the recipe table; an unknown name lists them.")]
-Images = Annotated[int, typer.Option("--images", help="Training images to calibrate on.")]
+Images = Annotated[
+    int | None, typer.Option("--images", help="Training images to calibrate on. Default: 512, or all of a smaller set.")
+]
 Epochs = Annotated[int | None, typer.Option("--epochs", help="Passes over the training images.")]
 LearningRate = Annotated[float | None, typer.Option("--learning-rate", help="Peak of the one-cycle schedule.")]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
@@ -77,7 +79,7 @@ def run(
     data: Data = None,
     model: Model = "simplecnn",
     recipe: Recipe = None,
-    images: Images = 512,
+    images: Images = None,
     provider: Provider = None,
     epochs: Epochs = None,
     learning_rate: LearningRate = None,
@@ -194,7 +196,7 @@ def quantize(
     bundle: Bundle = None,
     data: Data = None,
     recipe: Recipe = None,
-    images: Images = 512,
+    images: Images = None,
     seed: Seed = 0,
     cache: Cache = None,
     force: Force = False,

@@ -43,13 +43,13 @@ class EdgecnnError(Exception):
 
     exit_code: ExitCode = ExitCode.STAGE_FAILED
 
-    def __init__(self, message: str, *, next_step: str = "") -> None:
+    def __init__(self, message: str, *, next_step: str) -> None:
         super().__init__(message)
         self.message = message
         self.next_step = next_step
 
     def __str__(self) -> str:
-        return f"{self.message}\nNext: {self.next_step}" if self.next_step else self.message
+        return f"{self.message}\nNext: {self.next_step}"
 
 
 class UsageError(EdgecnnError):

@@ -98,7 +98,9 @@ def load(source: str, *, height: int, width: int, cache_folder: Path | None = No
     try:
         key = hashlib.sha256(f"{row_name}\n{rule}\n{row.fingerprint(location)}".encode()).hexdigest()
     except OSError as error:
-        raise DataError(f"{source}: not readable ({error.strerror}).") from error
+        raise DataError(
+            f"{source}: not readable ({error.strerror}).", next_step="make it readable, or give another --data SOURCE"
+        ) from error
     if known := cache.recall_source(cache_folder, key):
         return known
     train, test = row.load(location, height, width)

@@ -32,14 +32,19 @@ class Images:
 
     def __post_init__(self) -> None:
         if self.pixels.ndim != 4 or self.pixels.dtype != np.uint8 or self.pixels.shape[3] != 3:
-            raise DataError(f"images must be uint8 [N, H, W, 3], found {self.pixels.dtype} {list(self.pixels.shape)}.")
+            raise DataError(
+                f"images must be uint8 [N, H, W, 3], found {self.pixels.dtype} {list(self.pixels.shape)}.",
+                next_step="give RGB pixels 0 to 255, channels last",
+            )
         if self.labels.shape != self.pixels.shape[:1] or self.labels.dtype != np.int64:
             raise DataError(
-                f"labels must be int64 [{len(self.pixels)}], found {self.labels.dtype} {list(self.labels.shape)}."
+                f"labels must be int64 [{len(self.pixels)}], found {self.labels.dtype} {list(self.labels.shape)}.",
+                next_step="give one integer label an image",
             )
         if len(self.labels) and not 0 <= self.labels.min() <= self.labels.max() < len(self.classes):
             raise DataError(
-                f"labels must lie in 0..{len(self.classes) - 1}, found {self.labels.min()}..{self.labels.max()}."
+                f"labels must lie in 0..{len(self.classes) - 1}, found {self.labels.min()}..{self.labels.max()}.",
+                next_step="number the classes from 0, as in their list",
             )
 
     def __len__(self) -> int:

@@ -78,7 +78,8 @@ def _count_classes(location: str, train_y: NDArray[np.generic], test_y: NDArray[
     for name, labels in (("train", train_y), ("test", test_y)):
         if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer) or not len(labels):
             raise DataError(
-                f"{location}: {name} labels must be integers [N], found {labels.dtype} {list(labels.shape)}."
+                f"{location}: {name} labels must be integers [N], found {labels.dtype} {list(labels.shape)}.",
+                next_step="store one integer label an image",
             )
     known = set(np.unique(train_y).tolist())
     if known != set(range(len(known))):
@@ -88,7 +89,10 @@ def _count_classes(location: str, train_y: NDArray[np.generic], test_y: NDArray[
         )
     unknown = set(np.unique(test_y).tolist()) - known
     if unknown:
-        raise DataError(f"{location}: test has labels that train lacks: {sorted(unknown)[:20]}.")
+        raise DataError(
+            f"{location}: test has labels that train lacks: {sorted(unknown)[:20]}.",
+            next_step="add them to train, or take them out of test",
+        )
     return len(known)
 
 

@@ -147,7 +147,10 @@ def _to_onnx(module: nn.Module, example: Tensor, *, fixed: bool) -> "ModelProto"
             )
     except torch.onnx.errors.OnnxExporterError as error:
         reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise StageError(f"export: PyTorch could not export the network ({reason}).") from error
+        raise StageError(
+            f"export: PyTorch could not export the network ({reason}).",
+            next_step="take out what torch.export cannot trace, such as control flow that depends on the data",
+        ) from error
     assert program is not None
     return program.model_proto
 

@@ -22,14 +22,15 @@ _AFFINE_OPS = ("Sub", "Add", "Mul", "Div")
 
 
 def fold_normalization(model: "ModelProto") -> bool:
-    """Fold in place the chain before the first convolution, if there is one and it is exact.
+    """Fold in place the chain between the graph's input and a convolution, if there is one and it is exact.
 
     Returns:
         Whether anything was folded.
     """
     from onnx import numpy_helper
 
-    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    inputs = {value.name for value in model.graph.input}  # what a caller may set is no constant
+    constants = {tensor.name: tensor for tensor in model.graph.initializer if tensor.name not in inputs}
     producers = {output: node for node in model.graph.node for output in node.output}
     for conv in model.graph.node:
         if conv.op_type != "Conv" or conv.input[1] not in constants or not _is_plain(conv):
@@ -37,6 +38,8 @@ def fold_normalization(model: "ModelProto") -> bool:
         weight = numpy_helper.to_array(constants[conv.input[1]]).astype(np.float64)
         chain = _affine_chain(conv.input[0], producers, constants, channels=weight.shape[1])
         if not chain or (len(conv.input) > 2 and conv.input[2] not in constants):
+            continue
+        if not _is_image(model, _source(chain, constants), producers, channels=weight.shape[1]):
             continue
         scale, shift = _compose(chain, constants, weight.shape[1])
         if shift.any() and _is_padded(conv):
@@ -47,13 +50,13 @@ def fold_normalization(model: "ModelProto") -> bool:
             else np.zeros(weight.shape[0])
         )
         new_bias = bias + (weight * shift[None, :, None, None]).sum((1, 2, 3))
-        _replace(model, conv, chain, weight * scale[None, :, None, None], new_bias)
+        _replace(model, conv, _source(chain, constants), weight * scale[None, :, None, None], new_bias)
         return True
     return False
 
 
 def _is_plain(conv: "NodeProto") -> bool:
-    """Only two-dimensional, ungrouped convolutions: a first layer is one."""
+    """Only ungrouped convolutions: a first layer is one."""
     return all(attribute.i == 1 for attribute in conv.attribute if attribute.name == "group")
 
 
@@ -61,6 +64,25 @@ def _is_padded(conv: "NodeProto") -> bool:
     attributes = {attribute.name: attribute for attribute in conv.attribute}
     automatic = attributes["auto_pad"].s.decode() if "auto_pad" in attributes else "NOTSET"
     return any(attributes["pads"].ints) if "pads" in attributes else automatic in ("SAME_UPPER", "SAME_LOWER")
+
+
+def _is_image(model: "ModelProto", name: str, producers: dict[str, "NodeProto"], *, channels: int) -> bool:
+    """Tell whether a tensor is float32 ``[N, channels, H, W]`` and the graph's input, recast or transposed at most.
+
+    A constant with one value a channel would turn any other number of channels into as many.
+    """
+    from onnx import TensorProto, shape_inference
+
+    inferred = shape_inference.infer_shapes(model).graph
+    types = {value.name: value.type.tensor_type for value in (*inferred.input, *inferred.value_info)}
+    if name not in types or types[name].elem_type != TensorProto.FLOAT:
+        return False
+    dimensions = types[name].shape.dim
+    if len(dimensions) != 4 or dimensions[1].dim_value != channels:
+        return False
+    while name in producers and producers[name].op_type in ("Cast", "Transpose"):
+        name = producers[name].input[0]
+    return any(value.name == name for value in model.graph.input)
 
 
 def _affine_chain(
@@ -92,6 +114,12 @@ def _per_channel(tensor: "TensorProto", channels: int) -> Float64 | None:
     return None
 
 
+def _source(chain: list["NodeProto"], constants: "dict[str, TensorProto]") -> str:
+    """Return the tensor a chain begins with."""
+    first = chain[0]
+    return first.input[1] if first.input[0] in constants else first.input[0]
+
+
 def _compose(chain: list["NodeProto"], constants: "dict[str, TensorProto]", channels: int) -> tuple[Float64, Float64]:
     """Return scale and shift of the whole chain, in float64."""
     scale, shift = np.ones(channels), np.zeros(channels)
@@ -110,14 +138,11 @@ def _compose(chain: list["NodeProto"], constants: "dict[str, TensorProto]", chan
     return scale, shift
 
 
-def _replace(model: "ModelProto", conv: "NodeProto", chain: list["NodeProto"], weight: Float64, bias: Float64) -> None:
+def _replace(model: "ModelProto", conv: "NodeProto", source: str, weight: Float64, bias: Float64) -> None:
     """Give the convolution new weights and the chain's input, and drop what nobody uses any more."""
     from onnx import numpy_helper
 
     graph = model.graph
-    first = chain[0]
-    constants = {tensor.name for tensor in graph.initializer}
-    source = first.input[1] if first.input[0] in constants else first.input[0]
     weight_name, bias_name = f"{conv.input[1]}.folded", f"{conv.input[1]}.folded_bias"
     graph.initializer.append(numpy_helper.from_array(weight.astype(np.float32), weight_name))
     graph.initializer.append(numpy_helper.from_array(bias.astype(np.float32), bias_name))

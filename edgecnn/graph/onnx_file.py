@@ -1,20 +1,19 @@
 """ONNX bytes: read with suspicion, written the same every time."""
 
+import re
 from typing import TYPE_CHECKING
 
 from edgecnn.errors import ModelError
 
 if TYPE_CHECKING:  # onnx takes 0.1 s to import
+    from collections.abc import Iterator
+
+    from google.protobuf.message import Message
     from onnx import ModelProto
 
 MAX_MODEL_BYTES = 2 * 2**30
-_QUANTIZED_OPS = {
-    "QuantizeLinear",
-    "DequantizeLinear",
-    "DynamicQuantizeLinear",
-    "ConvInteger",
-    "MatMulInteger",
-}
+#: How ONNX and ONNX Runtime name operators on integers: QLinearConv, QGemm, ConvInteger, MatMulNBits...
+_QUANTIZED_OP = re.compile(r"^Q[A-Z]|[Qq]uantize|Integer|NBits|Bnb4|FpQ4")
 
 
 def parse(data: bytes, name: str) -> "ModelProto":
@@ -31,12 +30,17 @@ def parse(data: bytes, name: str) -> "ModelProto":
     from google.protobuf.message import DecodeError
 
     if len(data) > MAX_MODEL_BYTES:
-        raise ModelError(f"{name}: larger than {MAX_MODEL_BYTES} bytes.")
+        raise ModelError(f"{name}: larger than {MAX_MODEL_BYTES} bytes.", next_step="give a smaller model")
     try:
         model = onnx.load_model_from_string(data)
     except DecodeError as error:
-        raise ModelError(f"{name}: expected an ONNX model, found a file that is truncated or not one.") from error
-    outside = [tensor.name for tensor in model.graph.initializer if tensor.external_data]
+        raise ModelError(
+            f"{name}: expected an ONNX model, found a file that is truncated or not one.",
+            next_step="export it again, or name another file",
+        ) from error
+    outside = [
+        message.name for message in _within(model) if isinstance(message, onnx.TensorProto) and message.external_data
+    ]
     if outside:
         raise ModelError(
             f"{name}: keeps weights in other files ({', '.join(outside[:3])}…); only self-contained files are read.",
@@ -44,8 +48,11 @@ def parse(data: bytes, name: str) -> "ModelProto":
         )
     try:
         onnx.checker.check_model(model)
-    except onnx.checker.ValidationError as error:
-        raise ModelError(f"{name}: not a valid ONNX model ({str(error).splitlines()[0]}).") from error
+    except (onnx.checker.ValidationError, UnicodeDecodeError) as error:
+        raise ModelError(
+            f"{name}: not a valid ONNX model ({str(error).splitlines()[0]}).",
+            next_step="export it again with a current exporter",
+        ) from error
     _require_finite_weights(model, name)
     return model
 
@@ -55,7 +62,13 @@ def _require_finite_weights(model: "ModelProto", name: str) -> None:
     from onnx import numpy_helper
 
     for tensor in model.graph.initializer:
-        values = numpy_helper.to_array(tensor)
+        try:
+            values = numpy_helper.to_array(tensor)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelError(
+                f"{name}: the weights {tensor.name} cannot be read ({error}).",
+                next_step="export it again, or name another file",
+            ) from error
         if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
             raise ModelError(
                 f"{name}: the weights {tensor.name} hold NaN or infinite values.",
@@ -65,7 +78,9 @@ def _require_finite_weights(model: "ModelProto", name: str) -> None:
 
 def is_quantized(model: "ModelProto") -> bool:
     """Tell whether any node already computes in integers."""
-    return any(node.op_type in _QUANTIZED_OPS or node.op_type.startswith("QLinear") for node in model.graph.node)
+    from onnx import NodeProto
+
+    return any(isinstance(node, NodeProto) and _QUANTIZED_OP.search(node.op_type) for node in _within(model))
 
 
 def serialize(model: "ModelProto") -> bytes:
@@ -79,11 +94,17 @@ def clear_metadata(model: "ModelProto") -> None:
     """Remove what exporters leave: source paths, stack traces, producer versions, doc strings."""
     model.producer_name, model.producer_version, model.doc_string = "edgecnn", "", ""
     model.domain, model.model_version = "", 0
-    del model.metadata_props[:]
-    graph = model.graph
-    graph.name, graph.doc_string = "edgecnn", ""
-    del graph.metadata_props[:]
-    for group in (graph.node, graph.input, graph.output, graph.value_info, graph.initializer):
-        for item in group:
-            item.doc_string = ""
-            del item.metadata_props[:]
+    model.graph.name = "edgecnn"
+    for message in _within(model):
+        for field in ("doc_string", "metadata_props"):
+            if field in message.DESCRIPTOR.fields_by_name:
+                message.ClearField(field)
+
+
+def _within(message: "Message") -> "Iterator[Message]":
+    """Yield a message and all that is in it: branches, loop bodies and functions hold nodes and tensors too."""
+    yield message
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for inner in value if field.is_repeated else (value,):
+                yield from _within(inner)

@@ -47,11 +47,21 @@ def check_parity(
         found = _in_batches(candidate.run, pixels, batch_size)
         if found.shape != expected.shape:
             raise ParityError(
-                f"{stage}: {candidate.name} gives {list(found.shape)}, {reference.name} {list(expected.shape)}."
+                f"{stage}: {candidate.name} gives {list(found.shape)}, {reference.name} {list(expected.shape)}.",
+                next_step="report it with the model: this is a defect of the exporter or simplifier",
             )
         for form, logits in ((reference, expected), (candidate, found)):
             if not np.isfinite(logits).all():
-                raise ParityError(f"{stage}: {form.name} gives NaN or infinite logits at batch {batch_size}.")
+                raise ParityError(
+                    f"{stage}: {form.name} gives NaN or infinite logits at batch {batch_size}.",
+                    next_step="look for NaN or huge weights; train the model again",
+                )
+        if expected.ndim != 2:
+            raise ParityError(
+                f"{stage}: {reference.name} gives {list(expected.shape)}, expected [N, classes].",
+                next_step="give a classifier: one row of logits for each image",
+            )
+        expected, found = expected[: len(pixels)], found[: len(pixels)]
         difference = np.abs(found.astype(np.float64) - expected.astype(np.float64))
         absolute = float(difference.max())
         relative = absolute / max(float(np.max(np.abs(expected))), float(np.finfo(np.float32).tiny))
@@ -79,6 +89,6 @@ def check_parity(
 
 
 def _in_batches(run: Run, pixels: NDArray[np.uint8], batch_size: int) -> Logits:
-    """Run whole batches only; a fixed batch allows no other."""
-    whole = len(pixels) // batch_size * batch_size
-    return np.concatenate([run(pixels[start : start + batch_size]) for start in range(0, whole, batch_size)])
+    """Run whole batches only, for a fixed batch allows no other; the last is filled up from the start."""
+    starts = range(0, len(pixels), batch_size)
+    return np.concatenate([run(pixels[np.arange(start, start + batch_size) % len(pixels)]) for start in starts])

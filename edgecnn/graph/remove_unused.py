@@ -3,7 +3,9 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from onnx import ModelProto
+    from collections.abc import Iterator
+
+    from onnx import ModelProto, NodeProto
 
 
 def remove_unused(model: "ModelProto") -> None:
@@ -14,11 +16,11 @@ def remove_unused(model: "ModelProto") -> None:
     waiting = [output.name for output in graph.output]
     while waiting:
         name = waiting.pop()
-        if name in needed:
+        if name in needed or not name:  # an optional input that is left out has no name
             continue
         needed.add(name)
         if name in producers:
-            waiting.extend(producers[name].input)
+            waiting.extend(_reads(producers[name]))
     nodes = [node for node in graph.node if needed & set(node.output)]
     initializers = [tensor for tensor in graph.initializer if tensor.name in needed]
     infos = [info for info in graph.value_info if info.name in needed and info.name in producers]
@@ -26,3 +28,12 @@ def remove_unused(model: "ModelProto") -> None:
     graph.node.extend(nodes)
     graph.initializer.extend(initializers)
     graph.value_info.extend(infos)
+
+
+def _reads(node: "NodeProto") -> "Iterator[str]":
+    """Yield the inputs of a node, and what its branches and loop bodies may read from the graph around them."""
+    yield from node.input
+    for attribute in node.attribute:
+        for graph in (attribute.g, *attribute.graphs):
+            for inner in graph.node:
+                yield from _reads(inner)

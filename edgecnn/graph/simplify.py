@@ -77,7 +77,10 @@ def _run_onnxsim(data: bytes) -> bytes:
     try:
         finished = subprocess.run(command, input=data, capture_output=True, timeout=TIME_LIMIT_S, check=False)  # noqa: S603
     except subprocess.TimeoutExpired as error:
-        raise StageError(f"simplify: onnxsim did not finish within {TIME_LIMIT_S} s.") from error
+        raise StageError(
+            f"simplify: onnxsim did not finish within {TIME_LIMIT_S} s.",
+            next_step="quantize the exported model as it is: edgecnn quantize",
+        ) from error
     if finished.returncode != 0:
         lines = finished.stderr.decode(errors="replace").strip().splitlines()
         how = f"signal {-finished.returncode}" if finished.returncode < 0 else f"code {finished.returncode}"

@@ -56,7 +56,7 @@ def top1(session: Session, images: Images, *, name: str, progress: Progress) -> 
         StageError: the model gives NaN or infinite logits.
     """
     if not len(images):
-        raise DataError("validate: there are no test images.")
+        raise DataError("validate: there are no test images.", next_step="give some with --data SOURCE")
     predictions = np.empty(len(images), np.int64)
     fixed = session.input.shape[0]
     batch_size = fixed if isinstance(fixed, int) else BATCH_SIZE
@@ -65,7 +65,7 @@ def top1(session: Session, images: Images, *, name: str, progress: Progress) -> 
         if not isinstance(fixed, int):
             chosen = chosen[chosen < len(images)]
         logits = session.run(feed(images.pixels[chosen % len(images)], session.input))
-        if logits.ndim != 2 or logits.shape[1] != len(images.classes):
+        if logits.shape != (len(chosen), len(images.classes)):
             raise DataError(
                 f"{name}: gives {list(logits.shape)} for {len(images.classes)} classes.",
                 next_step="give the images the model was trained for with --data",

@@ -53,11 +53,16 @@ class BenchSettings:
             ("rounds", self.rounds, 5),
         ):
             if value < least:
-                raise UsageError(f"bench: --{name} must be at least {least}, found {value}.")
+                raise UsageError(
+                    f"bench: --{name} must be at least {least}, found {value}.", next_step=f"--{name} {least}"
+                )
         if self.seconds <= 0:
-            raise UsageError(f"bench: --seconds must be above 0, found {self.seconds}.")
+            raise UsageError(f"bench: --seconds must be above 0, found {self.seconds}.", next_step="--seconds 4")
         if self.threads > cores:
-            raise UsageError(f"bench: --threads {self.threads} on a machine with {cores} CPUs measures the queue.")
+            raise UsageError(
+                f"bench: --threads {self.threads} on a machine with {cores} CPUs measures the queue.",
+                next_step=f"--threads {cores}",
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

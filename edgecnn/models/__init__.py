@@ -52,5 +52,7 @@ def model_spec(name: str) -> ModelSpec:
         UsageError: there is no such model; the known ones are listed.
     """
     if name not in MODELS:
-        raise UsageError(f"unknown model {name!r}; known: {', '.join(MODELS)}.")
+        raise UsageError(
+            f"unknown model {name!r}; known: {', '.join(MODELS)}.", next_step=f"--model {next(iter(MODELS))}"
+        )
     return MODELS[name]

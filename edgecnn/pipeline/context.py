@@ -124,10 +124,16 @@ def working_on(folder: Path, *, create: bool = False) -> Iterator[Bundle]:
     Raises:
         BundleError: no bundle there, another process is at work in it, or it cannot be written.
     """
+    existed = folder.exists()
     bundle = Bundle.open_or_create(folder) if create else Bundle.open(folder)
-    with bundle.locked():
-        bundle.require_writable()
-        yield bundle
+    try:
+        with bundle.locked():
+            bundle.require_writable()
+            yield bundle
+    finally:
+        if not existed:
+            with contextlib.suppress(OSError):  # it holds something: the stage got far enough
+                folder.rmdir()
 
 
 def choose_dataset(options: Options, manifest: Manifest, height: int, width: int) -> Dataset:

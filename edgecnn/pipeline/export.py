@@ -72,7 +72,10 @@ def export_stage(
 ) -> Outcome:
     """Export inside a locked bundle; see :func:`export`."""
     if batch is not None and batch < 1:
-        raise UsageError(f"export: --batch must be at least 1, found {batch}.")
+        raise UsageError(
+            f"export: --batch must be at least 1, found {batch}.",
+            next_step="--batch 1, or leave it out for a batch that may vary",
+        )
     parent = sha256_bytes(bundle.read(CHECKPOINT, next_step="edgecnn train"))
     work = Work(
         bundle=bundle,
@@ -107,14 +110,18 @@ def export_stage(
 def parse_type(text: str) -> InputType:
     """Return an input type, or raise a UsageError that lists them."""
     if text not in INPUT_TYPES:
-        raise UsageError(f"--input-type: expected {' or '.join(INPUT_TYPES)}, found {text!r}.")
+        raise UsageError(
+            f"--input-type: expected {' or '.join(INPUT_TYPES)}, found {text!r}.", next_step="edgecnn export --help"
+        )
     return INPUT_TYPES[text]
 
 
 def parse_layout(text: str) -> InputLayout:
     """Return an input layout, or raise a UsageError that lists them."""
     if text not in INPUT_LAYOUTS:
-        raise UsageError(f"--input-layout: expected {' or '.join(INPUT_LAYOUTS)}, found {text!r}.")
+        raise UsageError(
+            f"--input-layout: expected {' or '.join(INPUT_LAYOUTS)}, found {text!r}.", next_step="edgecnn export --help"
+        )
     return INPUT_LAYOUTS[text]
 
 

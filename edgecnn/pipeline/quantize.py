@@ -24,8 +24,10 @@ from edgecnn.pipeline.context import (
 )
 from edgecnn.pipeline.export import FLOAT_MODEL
 from edgecnn.quantization import DEFAULT_RECIPE, recipe
+from edgecnn.quantization.calibration import choose_calibration_images, count_calibration_images
 
 INT8_MODEL = "int8.onnx"
+#: Training images to calibrate on, unless the user says otherwise or the set is smaller.
 N_IMAGES = 512
 
 
@@ -33,7 +35,7 @@ def quantize(
     model: Path | str | None = None,
     *,
     recipe_name: str = DEFAULT_RECIPE,
-    n_images: int = N_IMAGES,
+    n_images: int | None = None,
     seed: int = 0,
     options: Options | None = None,
 ) -> Outcome:
@@ -42,7 +44,7 @@ def quantize(
     Args:
         model: a float ONNX file to make a bundle of; None for the bundle's ``float.onnx``.
         recipe_name: a row of the recipe table.
-        n_images: training images to calibrate on.
+        n_images: training images to calibrate on; None for 512, or all of a smaller set.
         seed: of their choice.
         options: bundle (default: the newest), data (default: the bundle's), and so on.
 
@@ -71,13 +73,15 @@ def quantize_stage(
     dataset: Dataset,
     options: Options,
     recipe_name: str = DEFAULT_RECIPE,
-    n_images: int = N_IMAGES,
+    n_images: int | None = None,
     seed: int = 0,
 ) -> Outcome:
     """Quantize inside a locked bundle; see :func:`quantize`."""
     chosen = recipe(recipe_name)
     model = bundle.read(FLOAT_MODEL, next_step="edgecnn export model.pt")
     parent = sha256_bytes(model)
+    if n_images is None:
+        n_images = min(N_IMAGES, count_calibration_images(dataset)) or N_IMAGES
     settings = {key: value for key, value in asdict(chosen).items() if key != "summary"}
     work = Work(
         bundle=bundle,
@@ -88,7 +92,6 @@ def quantize_stage(
     if not options.force and work.is_done():
         return work.unchanged()
     from edgecnn.measure.latency import available_cpus
-    from edgecnn.quantization.calibration import choose_calibration_images
     from edgecnn.quantization.static import quantize_model
 
     images, calibration = choose_calibration_images(dataset, n_images, seed)
@@ -117,7 +120,7 @@ def _read_float_model(path: Path) -> bytes:
             next_step="edgecnn quantize --bundle FOLDER for a bundle, or name an .onnx file",
         )
     if path.stat().st_size > onnx_file.MAX_MODEL_BYTES:
-        raise ModelError(f"{path}: larger than {onnx_file.MAX_MODEL_BYTES} bytes.")
+        raise ModelError(f"{path}: larger than {onnx_file.MAX_MODEL_BYTES} bytes.", next_step="give a smaller model")
     data = path.read_bytes()
     if onnx_file.is_quantized(onnx_file.parse(data, str(path))):
         raise ModelError(

@@ -15,7 +15,7 @@ from edgecnn.models import model_spec
 from edgecnn.pipeline.bench import bench_stage
 from edgecnn.pipeline.context import Options, Outcome, input_size, working_on
 from edgecnn.pipeline.export import FLOAT_MODEL, export_stage
-from edgecnn.pipeline.quantize import N_IMAGES, quantize_stage
+from edgecnn.pipeline.quantize import quantize_stage
 from edgecnn.pipeline.report import report_stage
 from edgecnn.pipeline.simplify import simplify_stage
 from edgecnn.pipeline.train import train_stage
@@ -33,7 +33,7 @@ class RunSettings:
     model: str = "simplecnn"
     training: TrainingSettings = field(default_factory=TrainingSettings)
     recipe: str = DEFAULT_RECIPE
-    n_images: int = N_IMAGES
+    n_images: int | None = None
     bench: BenchSettings = field(default_factory=BenchSettings)
     targets: tuple[str, ...] = ("cpu",)
     gates: Gates = field(default_factory=Gates)

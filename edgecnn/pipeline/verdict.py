@@ -28,9 +28,11 @@ class Gates:
 
     def __post_init__(self) -> None:
         if not 0 <= self.max_drop_pp <= 100:
-            raise UsageError(f"--max-drop is in percentage points, 0 to 100; found {self.max_drop_pp}.")
+            raise UsageError(
+                f"--max-drop is in percentage points, 0 to 100; found {self.max_drop_pp}.", next_step="--max-drop 1.0"
+            )
         if self.max_size_bytes is not None and self.max_size_bytes < 1:
-            raise UsageError(f"--max-size must be above 0, found {self.max_size_bytes}.")
+            raise UsageError(f"--max-size must be above 0, found {self.max_size_bytes}.", next_step="--max-size 100kB")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,4 +118,6 @@ def parse_size(text: str) -> int:
     try:
         return int(TypeAdapter(ByteSize).validate_python(text))
     except ValidationError as error:
-        raise UsageError(f"--max-size: expected a size such as 100kB or 1MiB, found {text!r}.") from error
+        raise UsageError(
+            f"--max-size: expected a size such as 100kB or 1MiB, found {text!r}.", next_step="--max-size 100kB"
+        ) from error

@@ -7,6 +7,12 @@ from edgecnn.data import Dataset, Images
 from edgecnn.errors import DataError
 
 
+def count_calibration_images(dataset: Dataset) -> int:
+    """Return how many training images are not test images as well."""
+    test_content = set(dataset.test.content_sha256())
+    return sum(content not in test_content for content in dataset.train.content_sha256())
+
+
 def choose_calibration_images(dataset: Dataset, n: int, seed: int) -> tuple[Images, CalibrationRecord]:
     """Return ``n`` training images and what the manifest says of them.
 

@@ -113,5 +113,7 @@ def recipe(name: str) -> Recipe:
         UsageError: there is no such recipe; the known ones are listed.
     """
     if name not in RECIPES:
-        raise UsageError(f"unknown recipe {name!r}; known: {', '.join(RECIPES)}.")
+        raise UsageError(
+            f"unknown recipe {name!r}; known: {', '.join(RECIPES)}.", next_step=f"--recipe {DEFAULT_RECIPE}"
+        )
     return RECIPES[name]

@@ -49,7 +49,10 @@ def quantize_model(
             next_step="give the float model: float.onnx",
         )
     if not any(node.op_type in _WITH_WEIGHTS for node in model.graph.node):
-        raise ModelError(f"{name}: has no convolution or fully connected layer to quantize.")
+        raise ModelError(
+            f"{name}: has no convolution or fully connected layer to quantize.",
+            next_step="give a convolutional network",
+        )
     spec = reference_session(data, model_name=name).input
     model = onnx.shape_inference.infer_shapes(model)
     tensors = _float_activations(model)

@@ -50,7 +50,10 @@ def open_inference_session(model: bytes, *, model_name: str, provider: str, thre
                 f"{model_name}: {provider} does not run the whole model ({reason}).",
                 next_step="run it on cpu, or change the layers it does not take",
             ) from error
-        raise ModelError(f"{model_name}: ONNX Runtime cannot load it ({reason}).") from error
+        raise ModelError(
+            f"{model_name}: ONNX Runtime cannot load it ({reason}).",
+            next_step="export it again with a current exporter",
+        ) from error
     session.disable_fallback()
     return session
 
@@ -68,7 +71,10 @@ class NativeSession:
         for subgraph in self._session.get_provider_graph_assignment_info():
             self.nodes_by_provider[subgraph.ep_name] += len(subgraph.get_nodes())
         if strangers := set(self.nodes_by_provider) - {provider}:
-            raise TargetError(f"{model_name}: {', '.join(sorted(strangers))} runs nodes in place of {provider}.")
+            raise TargetError(
+                f"{model_name}: {', '.join(sorted(strangers))} runs nodes in place of {provider}.",
+                next_step="run it on cpu, or change the layers it does not take",
+            )
 
     def run(self, batch: Feed) -> NDArray[np.float32]:
         """Map a batch to logits float32 ``[N, classes]``.
@@ -79,7 +85,10 @@ class NativeSession:
         try:
             (logits,) = self._session.run(None, {self.input.name: batch})
         except ort_errors() as error:
-            raise StageError(f"{self._model_name}: ONNX Runtime failed while running it ({error}).") from error
+            raise StageError(
+                f"{self._model_name}: ONNX Runtime failed while running it ({error}).",
+                next_step="export the model again, and report it if that does not help",
+            ) from error
         result: NDArray[np.float32] = logits
         return result
 
@@ -88,7 +97,10 @@ def _only(arguments: list[Any], model_name: str, kind: str) -> TensorSpec:
     """Return the only input or output."""
     if len(arguments) != 1:
         names = ", ".join(argument.name for argument in arguments)
-        raise ModelError(f"{model_name}: expected one {kind}, found {len(arguments)}: {names}.")
+        raise ModelError(
+            f"{model_name}: expected one {kind}, found {len(arguments)}: {names}.",
+            next_step="give a classifier: one image in, one tensor of logits out",
+        )
     argument = arguments[0]
     return TensorSpec(
         name=argument.name,

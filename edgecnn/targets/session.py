@@ -59,4 +59,7 @@ def feed(pixels: NDArray[np.uint8], spec: TensorSpec) -> Feed:
     if spec.dtype == "float32":
         scaled: NDArray[np.float32] = laid_out.astype(np.float32) / np.float32(255)
         return np.ascontiguousarray(scaled)
-    raise ModelError(f"input {spec.name!r} is {spec.dtype}; expected float32 or uint8.")
+    raise ModelError(
+        f"input {spec.name!r} is {spec.dtype}; expected float32 or uint8.",
+        next_step="export it with --input-type float32 or uint8",
+    )

@@ -43,4 +43,6 @@ def make_settings(*, epochs: int | None, learning_rate: float | None, seed: int)
     except ValidationError as error:
         first = error.errors()[0]
         option = str(first["loc"][0]).replace("_", "-")
-        raise UsageError(f"--{option}: {first['msg']}, found {first['input']!r}.") from error
+        raise UsageError(
+            f"--{option}: {first['msg']}, found {first['input']!r}.", next_step="edgecnn train --help"
+        ) from error
