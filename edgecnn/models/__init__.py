@@ -36,11 +36,38 @@ def _simplecnn(num_classes: int) -> "nn.Module":
     return SimpleCNN(num_classes)
 
 
+def _resnet8(num_classes: int) -> "nn.Module":
+    from edgecnn.models.resnet8 import ResNet8
+
+    return ResNet8(num_classes)
+
+
+def _mobilenet_v1(num_classes: int) -> "nn.Module":
+    from edgecnn.models.mobilenet_v1 import MobileNetV1
+
+    return MobileNetV1(num_classes)
+
+
+def _ds_cnn(num_classes: int) -> "nn.Module":
+    from edgecnn.models.ds_cnn import DSCNN
+
+    return DSCNN(num_classes)
+
+
 MODELS: dict[str, ModelSpec] = {
     "simplecnn": ModelSpec(
         build=_simplecnn,
         input_shape=(3, 32, 32),
         summary="the PyTorch CIFAR-10 tutorial's network, 62,006 parameters",
+    ),
+    "resnet8": ModelSpec(
+        build=_resnet8, input_shape=(3, 32, 32), summary="MLPerf Tiny's image classifier, three residual stacks"
+    ),
+    "mobilenet_v1": ModelSpec(
+        build=_mobilenet_v1, input_shape=(3, 96, 96), summary="MobileNetV1 at width 0.25, depthwise convolutions"
+    ),
+    "ds_cnn": ModelSpec(
+        build=_ds_cnn, input_shape=(3, 32, 32), summary="a small depthwise-separable network after Hello Edge"
     ),
 }
 

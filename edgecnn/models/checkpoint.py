@@ -2,13 +2,15 @@
 
 import io
 import pickle
+import struct
 import zipfile
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from edgecnn.bundle.manifest import DataRecord, EpochRecord
+from edgecnn.bundle.manifest import DataRecord, EpochRecord, Setting
 from edgecnn.errors import CheckpointError
 from edgecnn.models import MODELS, model_spec
 
@@ -17,6 +19,20 @@ if TYPE_CHECKING:
 
 FORMAT: Literal["edgecnn-checkpoint"] = "edgecnn-checkpoint"
 MAX_CHECKPOINT_BYTES = 2 * 2**30
+#: What zipfile and torch raise on damaged files; a test flips and cuts bytes to find them.
+_UNREADABLE = (
+    RuntimeError,
+    EOFError,
+    OSError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    struct.error,
+    zlib.error,
+    zipfile.BadZipFile,
+)
 _REMEDY = "train one with edgecnn train, or name another file"
 
 
@@ -32,7 +48,7 @@ class CheckpointInfo(BaseModel):
     classes: Annotated[tuple[str, ...], Field(min_length=1)]
     mean: tuple[float, float, float]
     std: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
-    config: dict[str, JsonValue]
+    config: dict[str, Setting]
     data: DataRecord
     curve: tuple[EpochRecord, ...] = ()
 
@@ -93,13 +109,17 @@ def read_archive(path: Path) -> bytes:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             unpacked = sum(entry.file_size for entry in archive.infolist())
-    except zipfile.BadZipFile as error:
+            # torch itself reads past a wrong checksum
+            damaged = archive.testzip() if unpacked <= MAX_CHECKPOINT_BYTES else None
+    except _UNREADABLE as error:
         raise CheckpointError(
             f"{path}: expected a checkpoint, found a file that is truncated or not one ({error}).",
             next_step=_REMEDY,
         ) from error
     if unpacked > MAX_CHECKPOINT_BYTES:
         raise CheckpointError(f"{path}: unpacks to more than {MAX_CHECKPOINT_BYTES} bytes.", next_step=_REMEDY)
+    if damaged:
+        raise CheckpointError(f"{path}: damaged; the checksum of {damaged} in it is wrong.", next_step=_REMEDY)
     return data
 
 
@@ -114,7 +134,7 @@ def _unpack(path: Path, data: bytes) -> dict[str, Any]:
             f"{path}: holds pickled code, which can run any program when it is read; it was not opened.",
             next_step="save the weights alone: torch.save(model.state_dict(), ...)",
         ) from error
-    except (RuntimeError, EOFError, OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+    except _UNREADABLE as error:
         first_line = (str(error).splitlines() or ["no reason given"])[0]
         raise CheckpointError(
             f"{path}: expected a checkpoint, found a file that torch cannot read ({first_line}).",
@@ -136,7 +156,13 @@ def _build(path: Path, info: CheckpointInfo, state: object) -> "nn.Module":
             f"{path}: is of the architecture {info.model!r}; known here: {', '.join(MODELS)}.",
             next_step=_REMEDY,
         )
-    module = model_spec(info.model).build(len(info.classes))
+    spec = model_spec(info.model)
+    if info.input_shape != spec.input_shape:
+        raise CheckpointError(
+            f"{path}: {info.model} takes {list(spec.input_shape)}, found the input shape {list(info.input_shape)}.",
+            next_step=_REMEDY,
+        )
+    module = spec.build(len(info.classes))
     tensors = state if isinstance(state, dict) else {}
     problems = _mismatches(module.state_dict(), tensors)
     if problems:
@@ -159,6 +185,8 @@ def _mismatches(expected: "dict[str, Tensor]", found: dict[str, Any]) -> list[st
         tensor = found[name]
         if not isinstance(tensor, torch.Tensor):
             problems.append(f"{name} is not a tensor")
+        elif tensor.is_meta or tensor.layout != torch.strided:
+            problems.append(f"{name} is not a dense tensor")
         elif tensor.shape != expected[name].shape:
             problems.append(f"{name} is {list(tensor.shape)} instead of {list(expected[name].shape)}")
         elif tensor.dtype != expected[name].dtype:

@@ -5,6 +5,7 @@ and taken up again gives the same weights, byte for byte, as one that was not.
 """
 
 import io
+import pickle
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -49,8 +50,11 @@ class TrainingState:
         return buffer.getvalue()
 
     def restore(self, data: bytes, key: str) -> bool:
-        """Take up a packed state; False, and nothing changed, if it belongs to another run."""
-        content = torch.load(io.BytesIO(data), weights_only=True)
+        """Take up a packed state; False, and nothing changed, if it is torn or belongs to another run."""
+        try:
+            content = torch.load(io.BytesIO(data), weights_only=True)
+        except (RuntimeError, EOFError, pickle.UnpicklingError):
+            return False
         if content["key"] != key:
             return False
         self.module.load_state_dict(content["module"])
@@ -99,10 +103,14 @@ def train_network(
     padded = pad_by_reflection(pixels, settings.crop_pixels)
     labels = torch.from_numpy(images.labels)
     while state.epochs_done < settings.epochs:
-        generator = torch.Generator().manual_seed(settings.seed * 100_003 + state.epochs_done + 1)
+        epoch_seed = settings.seed * 100_003 + state.epochs_done + 1
+        generator = torch.Generator().manual_seed(epoch_seed)
         augmented = shift_and_flip(padded, settings.crop_pixels, flip=flip, generator=generator)
         order = torch.randperm(len(images), generator=generator)
-        state.curve.append(_run_epoch(state, augmented, labels, order, (mean, std), settings, progress))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(epoch_seed)  # for dropout
+            record_of_epoch = _run_epoch(state, augmented, labels, order, (mean, std), settings, progress)
+        state.curve.append(record_of_epoch)
         state.epochs_done += 1
         save_state(state.pack(key))
     info = CheckpointInfo(
