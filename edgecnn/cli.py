@@ -250,7 +250,8 @@ def bench(
     provider: Provider = None,
     batch: Batch = 1,
     threads: Threads = 1,
-    rounds: Annotated[int, typer.Option("--rounds", help="Interleaved rounds of float and int8.")] = 40,
+    pairs: Annotated[int, typer.Option("--pairs", help="Times both models are opened anew; one ratio each.")] = 10,
+    rounds: Annotated[int, typer.Option("--rounds", help="Turns of float and int8 in each pair.")] = 4,
     seconds: Annotated[float, typer.Option("--seconds", help="About how long all timed calls take.")] = 4.0,
     require_speedup: RequireSpeedup = False,
     json: Json = False,
@@ -263,7 +264,7 @@ def bench(
 
     outcome, results, verdict = bench_bundle(
         targets=provider or ["cpu"],
-        settings=BenchSettings(batch=batch, threads=threads, rounds=rounds, seconds=seconds),
+        settings=BenchSettings(batch=batch, threads=threads, pairs=pairs, rounds=rounds, seconds=seconds),
         gates=Gates(require_speedup=require_speedup),
         options=_options(bundle, None, None, False),
     )
@@ -321,7 +322,8 @@ def _show_made(outcome: "Outcome", json: bool) -> None:
         show_json(views.artifacts_view(str(outcome.bundle), outcome.artifacts, "passed", unchanged=outcome.unchanged))
     else:
         if outcome.unchanged:
-            terminal.say(f"{outcome.stage}: nothing changed, not done again (--force does it again)")
+            how = "" if outcome.stage == "report" else " (--force does it again)"
+            terminal.say(f"{outcome.stage}: nothing changed, not done again{how}")
         terminal.show(text.artifacts_table(outcome.artifacts), f"bundle: {outcome.bundle}")
 
 
@@ -339,7 +341,7 @@ def _main(arguments: list[str]) -> int:
     signal.signal(signal.SIGTERM, _terminate)
     as_json, debug = "--json" in arguments, "--debug" in arguments
     try:
-        code = app(arguments, standalone_mode=False)
+        code = app(arguments, prog_name="edgecnn", standalone_mode=False)
         if code == ExitCode.INTERRUPTED:  # Typer's answer to a KeyboardInterrupt
             raise Interrupted("interrupted; finished stages are kept.", next_step="the same command again")
         return int(code or 0)

@@ -28,7 +28,7 @@ class Terminal:
         """Print a note on stderr, above the bars if there are any."""
         self._last_line = time.monotonic()
         if self._bars is not None:
-            self._bars.console.print(text, markup=False, highlight=False)
+            self._bars.console.print(text, markup=False, highlight=False, emoji=False)
         else:
             print(text, file=sys.stderr, flush=True)
 
@@ -48,7 +48,7 @@ class Terminal:
         from rich.console import Console
 
         self.close()
-        console = Console(highlight=False)
+        console = Console(highlight=False, markup=False, emoji=False)  # a folder may be called models[v2]
         for item in items:
             console.print(item)
 
@@ -57,6 +57,7 @@ class Terminal:
         if self._bars is not None:
             self._bars.stop()
             self._bars = None
+            self._tasks.clear()
 
     def _open(self) -> "RichProgress":
         if self._bars is None:

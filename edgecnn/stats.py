@@ -1,12 +1,14 @@
 """Paired tests and intervals: thin over scipy."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 CONFIDENCE = 0.95
-_RESAMPLES = 2000
+#: Fewer pairs have no interval of 95%: even the whole range of five covers the median in only 94% of cases.
+MIN_PAIRS = 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +36,7 @@ def paired_drop(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> Comparis
     """
     from scipy import stats
 
-    if before.shape != after.shape or not before.size:
-        raise ValueError(f"expected two equal, non-empty vectors, found {before.shape} and {after.shape}")
+    _require_pairs(before, after)
     n = before.size
     lost, gained = int((before & ~after).sum()), int((~before & after).sum())
     p_lost, p_gained = (lost + 1) / (n + 2), (gained + 1) / (n + 2)
@@ -46,40 +47,44 @@ def paired_drop(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> Comparis
 
 
 def mcnemar_p(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> float:
-    """Return the two-sided p-value of McNemar's exact test (McNemar 1947): 1 where nothing changed."""
+    """Return the two-sided p-value of McNemar's exact test (McNemar 1947): 1 where nothing changed.
+
+    Raises:
+        ValueError: no items, or not as many in one as in the other.
+    """
     from scipy import stats
 
+    _require_pairs(before, after)
     lost, gained = int((before & ~after).sum()), int((~before & after).sum())
     if lost + gained == 0:
         return 1.0
     return float(stats.binomtest(lost, lost + gained, 0.5).pvalue)
 
 
-def median_ratio(numerators: NDArray[np.float64], denominators: NDArray[np.float64], *, seed: int) -> Comparison:
-    """Return the median of paired ratios with a bootstrap interval over the pairs (Efron 1979, percentile).
+def median_ratio(numerators: NDArray[np.float64], denominators: NDArray[np.float64]) -> Comparison:
+    """Return the median of paired ratios with the exact interval between two of them.
+
+    The ends are order statistics chosen by the binomial distribution (Conover 1999, "Practical Nonparametric
+    Statistics", section 3.2): nothing is assumed of how the ratios are distributed, but that the pairs are
+    independent.
 
     Args:
-        numerators: float64 ``[rounds]``.
-        denominators: float64 ``[rounds]``, measured in the same rounds.
-        seed: of the resampling.
+        numerators: float64 ``[pairs]``.
+        denominators: float64 ``[pairs]``, measured in the same pairs.
 
     Raises:
-        ValueError: fewer than two rounds.
+        ValueError: fewer than :data:`MIN_PAIRS`, or not as many in one as in the other.
     """
     from scipy import stats
 
+    _require_pairs(numerators, denominators)
     ratios = numerators / denominators
-    if ratios.size < 2:
-        raise ValueError(f"expected at least two rounds, found {ratios.size}")
-    delta = float(np.median(ratios))
-    if np.ptp(ratios) == 0:  # scipy warns of a degenerate distribution
-        return Comparison(delta=delta, low=delta, high=delta)
-    interval = stats.bootstrap(
-        (ratios,),
-        np.median,
-        confidence_level=CONFIDENCE,
-        n_resamples=_RESAMPLES,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    ).confidence_interval
-    return Comparison(delta=delta, low=float(interval.low), high=float(interval.high))
+    if ratios.size < MIN_PAIRS:
+        raise ValueError(f"expected at least {MIN_PAIRS} pairs, found {ratios.size}")
+    interval: Any = stats.quantile_test(ratios, q=1.0, p=0.5).confidence_interval(CONFIDENCE)
+    return Comparison(delta=float(np.median(ratios)), low=float(interval.low), high=float(interval.high))
+
+
+def _require_pairs(first: NDArray[np.generic], second: NDArray[np.generic]) -> None:
+    if first.ndim != 1 or first.shape != second.shape or not first.size:
+        raise ValueError(f"expected two equal, non-empty vectors, found {first.shape} and {second.shape}")

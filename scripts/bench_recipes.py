@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -53,15 +54,14 @@ def main() -> None:
         here = _ask(folder, [])
         there = _ask(folder, [EMULATOR, "-cpu", "Haswell"]) if shutil.which(EMULATOR) else None
     right = {name: logits.argmax(1) == images.labels for name, logits in here.items()}
-    float_session = reference_session(model, model_name="float")
     print(f"{len(images)} test images, float {right['float'].mean():.2%}\n")
     print("| recipe | drop, points (95%) | on Haswell, points | flips on Haswell | float/int8 (95%) | bytes |")
     print("|---|---|---:|---:|---|---:|")
     for name, data in models.items():
         drop = paired_drop(right["float"], right[name])
         with pinned(1):
-            session = reference_session(data, model_name=name)
-            ratio = compare_latency(float_session, session, images.pixels, BenchSettings(), SILENT).speedup
+            openers = [partial(reference_session, content, model_name=name) for content in (model, data)]
+            ratio = compare_latency(*openers, images.pixels, BenchSettings(), SILENT).speedup
         row = [f"`{name}`", f"{100 * drop.delta:+.2f} ({100 * drop.low:+.2f} to {100 * drop.high:+.2f})"]
         if there is None:
             row += ["no emulator", ""]

@@ -37,7 +37,7 @@ class Bundle:
         Raises:
             BundleError: there is no manifest, or it is not one.
         """
-        if not (folder / MANIFEST).is_file():
+        if not _has_manifest(folder):
             raise BundleError(
                 f"{folder}: expected a bundle, found no {MANIFEST} in it.",
                 next_step=f"edgecnn run --bundle {folder}",
@@ -47,7 +47,7 @@ class Bundle:
     @classmethod
     def open_or_create(cls, folder: Path) -> "Bundle":
         """Open a bundle, or begin an empty one in a folder that is made if need be."""
-        if (folder / MANIFEST).is_file():
+        if _has_manifest(folder):
             return cls.open(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -107,7 +107,10 @@ class Bundle:
             return
         import fcntl
 
-        descriptor = os.open(self.folder, os.O_RDONLY)
+        try:
+            descriptor = os.open(self.folder, os.O_RDONLY)
+        except OSError as error:
+            raise atomic.explain_write_error(error, self.path(MANIFEST)) from error
         try:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -116,7 +119,7 @@ class Bundle:
                     f"{self.folder}: another edgecnn process is at work in this bundle.",
                     next_step="wait for it, or give another folder with --bundle",
                 ) from error
-            if (self.folder / MANIFEST).is_file():  # it may have moved on while we waited for the lock
+            if _has_manifest(self.folder):  # it may have moved on while we waited for the lock
                 self.manifest = _read_manifest(self.folder / MANIFEST)
             with contextlib.suppress(OSError):  # a read-only folder is reported by the first write
                 atomic.remove_leftovers(self.folder)
@@ -182,6 +185,15 @@ class Bundle:
 def to_json(manifest: Manifest) -> bytes:
     """Return the manifest as indented UTF-8 JSON with a final newline."""
     return (manifest.model_dump_json(indent=2) + "\n").encode()
+
+
+def _has_manifest(folder: Path) -> bool:
+    try:
+        return (folder / MANIFEST).is_file()
+    except OSError as error:  # up to Python 3.13, a folder that may not be searched raises
+        raise BundleError(
+            f"{folder}: not readable ({error.strerror}).", next_step="give another folder with --bundle"
+        ) from error
 
 
 def _read_manifest(path: Path) -> Manifest:

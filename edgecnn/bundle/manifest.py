@@ -4,10 +4,11 @@ These models are read from disk, so they are strict: an unknown key is an error,
 The JSON schema in ``docs/manifest.schema.json`` is generated from them; a test holds the two together.
 """
 
+import json
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 
 SCHEMA_VERSION: Literal[1] = 1
 
@@ -28,6 +29,14 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 # No separator can occur in it, so a manifest cannot point out of its folder.
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+
+
+def _refuse_nan(value: JsonValue) -> JsonValue:
+    json.dumps(value, allow_nan=False)  # allow_inf_nan below does not reach inside a JsonValue
+    return value
+
+
+Setting = Annotated[JsonValue, AfterValidator(_refuse_nan)]
 
 
 class Record(BaseModel):
@@ -61,7 +70,7 @@ class StageRecord(Record):
     """What a finished stage was given and gave; enough to know whether it must be done again."""
 
     inputs: dict[str, Sha256]
-    settings: dict[str, JsonValue]
+    settings: dict[str, Setting]
     outputs: dict[FileName, Sha256]
     finished_at: datetime
     seconds: Annotated[float, Field(ge=0)]
@@ -180,7 +189,7 @@ class Speedup(Record):
 
 
 class LatencyResult(Record):
-    """Float and int8 latency on one target, measured in interleaved rounds."""
+    """Float and int8 latency on one target: ``pairs`` fresh pairs of sessions, ``rounds`` turns in each."""
 
     model_config = ConfigDict(populate_by_name=True, serialize_by_alias=True)
 
@@ -193,6 +202,7 @@ class LatencyResult(Record):
     int8_latency: Annotated[Latency, Field(alias="int8")]
     speedup: Speedup
     verdict: Literal["faster", "same", "slower"]
+    pairs: Annotated[int, Field(gt=0)]
     rounds: Annotated[int, Field(gt=0)]
     pinned_cpus: tuple[int, ...]
     measured_at: datetime

@@ -5,8 +5,9 @@ A new source is a loader ``(location, height, width) -> (train, test)`` and a ro
 
 import hashlib
 import importlib.metadata
+import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgecnn.bundle.atomic import sha256_file
@@ -48,7 +49,7 @@ def _hash_folder(location: str) -> str:
     digest = hashlib.sha256()
     for path in folder.files(location):
         content = hashlib.sha256(path.read_bytes()).hexdigest()
-        digest.update(f"{path.relative_to(location).as_posix()}\0{content}\n".encode())
+        digest.update(os.fsencode(path.relative_to(location)) + f"\0{content}\n".encode())
     return digest.hexdigest()
 
 
@@ -92,17 +93,19 @@ def load(source: str, *, height: int, width: int, cache_folder: Path | None = No
         DataError: the source does not exist, or its images cannot be used.
     """
     cache_folder = cache_folder or cache.default_folder()
-    row_name, location, name = _resolve(source, cache_folder)
-    row = SOURCES[row_name]
     rule = resize.describe(height, width)
     try:
+        row_name, location, name = _resolve(source, cache_folder)
+        row = SOURCES[row_name]
         key = hashlib.sha256(f"{row_name}\n{rule}\n{row.fingerprint(location)}".encode()).hexdigest()
     except OSError as error:
         raise DataError(
-            f"{source}: not readable ({error.strerror}).", next_step="make it readable, or give another --data SOURCE"
+            f"{error.filename or source}: not readable ({error.strerror}).",
+            next_step="make it readable, or give another --data SOURCE",
         ) from error
     if known := cache.recall_source(cache_folder, key):
-        return known
+        # the same images may have been decoded first under another name
+        return replace(known, source=row_name, name=name)
     train, test = row.load(location, height, width)
     sha256 = cache.dataset_sha256(train, test)
     dataset = Dataset(source=row_name, name=name, sha256=sha256, resize=rule, train=train, test=test)
@@ -118,7 +121,7 @@ def find(wanted: DataRecord, *, cache_folder: Path | None = None) -> Dataset:
     """
     cache_folder = cache_folder or cache.default_folder()
     if known := cache.recall(cache_folder, wanted.sha256):
-        return known
+        return replace(known, source=wanted.source, name=wanted.name, resize=wanted.resize)
     if wanted.source in ("digits", "cifar10"):
         height, width, _ = wanted.image_shape
         dataset = load(wanted.source, height=height, width=width, cache_folder=cache_folder)

@@ -3,12 +3,14 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
+import tokenize
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from edgecnn.data.images import Dataset, Images, Labels, Pixels, Split
 from edgecnn.errors import DataError
@@ -78,27 +80,33 @@ def _store(final: Path, dataset: Dataset) -> None:
             source=dataset.source, name=dataset.name, resize=dataset.resize, classes=dataset.classes
         )
         (partial / "description.json").write_text(description.model_dump_json())
-        if not final.is_dir():  # another process may have been quicker; its arrays are the same
+        try:
             partial.rename(final)
+        except OSError:
+            if not final.is_dir():  # another process may have been quicker; its arrays are the same
+                raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
 def recall_source(cache: Path, key: str) -> Dataset | None:
     """Return what the source with ``key`` decoded to, if it is still in the cache."""
-    index = cache / "sources" / key
-    return recall(cache, index.read_text().strip()) if index.is_file() else None
+    try:
+        sha256 = (cache / "sources" / key).read_text(encoding="ascii")
+    except (OSError, ValueError):  # not there, or torn; the caller decodes the source again
+        return None
+    return recall(cache, sha256) if re.fullmatch("[0-9a-f]{64}", sha256) else None
 
 
 def recall(cache: Path, sha256: str) -> Dataset | None:
     """Return a data set by the hash of its content; torn or changed arrays count as absent."""
     folder = cache / "datasets" / sha256
-    if not (folder / "description.json").is_file():
-        return None
     try:
+        if not folder.is_dir():
+            return None
         description = _Description.model_validate_json((folder / "description.json").read_bytes())
         train, test = (_load_split(folder, split, description.classes) for split in SPLITS)
-    except (OSError, ValueError, EOFError, ValidationError, DataError):
+    except (OSError, ValueError, EOFError, MemoryError, tokenize.TokenError, DataError):
         # Not a fallback: the caller decodes the source again, and the result is compared by hash.
         shutil.rmtree(folder, ignore_errors=True)
         return None

@@ -1,5 +1,6 @@
 """CIFAR-10 through torchvision's downloader (Krizhevsky 2009)."""
 
+from http.client import HTTPException
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ def _split(folder: Path, split: Split, height: int, width: int) -> Images:
         ) from error
     try:
         raw = CIFAR10(root=str(folder), train=split == "train", download=True)
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, HTTPException) as error:
         raise DataError(
             f"cifar10: could not be downloaded into {folder} ({error}).",
             next_step="check the network, or give the images as a folder: --data FOLDER",

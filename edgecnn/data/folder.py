@@ -48,7 +48,13 @@ def _class_names(root: Path, split: str) -> list[str]:
             f"{folder}: expected a folder of classes, found none.",
             next_step=f"lay the images out as {LAYOUT}",
         )
-    return sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    names = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    if unreadable := [name for name in names if not name.isprintable()]:  # also names that are not UTF-8
+        raise DataError(
+            f"{folder}: expected class names that can be printed, found {unreadable[0]!a}.",
+            next_step="rename that folder",
+        )
+    return names
 
 
 def _listing(root: Path, split: str, classes: tuple[str, ...] | list[str]) -> list[tuple[Path, int]]:

@@ -1,6 +1,8 @@
 """A NumPy archive: ``x`` uint8 ``[N, H, W, 3]`` and ``y``, or ``x_train, y_train, x_test, y_test``."""
 
+import tokenize
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,17 @@ CONTENT = "x (uint8 [N, H, W, 3]) and y (integers [N]), or x_train, y_train, x_t
 TEST_FRACTION = 0.2
 SPLIT_SEED = 0
 MAX_ARCHIVE_BYTES = 16 * 2**30
+#: What zipfile, zlib and NumPy raise on damaged files; MemoryError where a header claims too large an array.
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    EOFError,
+    RuntimeError,
+    MemoryError,
+    zipfile.BadZipFile,
+    zlib.error,
+    tokenize.TokenError,
+)
 
 
 def load(location: str, height: int, width: int) -> tuple[Images, Images]:
@@ -51,8 +64,9 @@ def _read(path: Path) -> dict[str, NDArray[np.generic]]:
                 next_step="give fewer images",
             )
         with np.load(path, allow_pickle=False) as archive_arrays:
-            return dict(archive_arrays)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            # a file that is not an array, such as a README, comes as bytes
+            return {name: array for name, array in archive_arrays.items() if isinstance(array, np.ndarray)}
+    except _UNREADABLE as error:
         raise DataError(
             f"{path}: not a readable .npz archive ({error}).",
             next_step=f"save it with numpy.savez: {CONTENT}",
@@ -105,7 +119,7 @@ def _images(
     height: int,
     width: int,
 ) -> Images:
-    if x.dtype != np.uint8 or x.ndim != 4 or x.shape[3] != 3 or len(x) != len(y):
+    if x.dtype != np.uint8 or x.ndim != 4 or x.shape[3] != 3 or len(x) != len(y) or 0 in x.shape:
         raise DataError(
             f"{location}: {split} images must be uint8 [{len(y)}, H, W, 3], found {x.dtype} {list(x.shape)}.",
             next_step="store RGB pixels 0 to 255, channels last",

@@ -146,7 +146,9 @@ def _to_onnx(module: nn.Module, example: Tensor, *, fixed: bool) -> "ModelProto"
                 verbose=False,
             )
     except torch.onnx.errors.OnnxExporterError as error:
-        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        cause = error.__cause__ or error  # the exporter's own words are advice to its developers
+        first_line = next((line for line in str(cause).splitlines() if line.strip()), "no reason given")
+        reason = f"{type(cause).__name__}: {first_line}"
         raise StageError(
             f"export: PyTorch could not export the network ({reason}).",
             next_step="take out what torch.export cannot trace, such as control flow that depends on the data",
@@ -158,11 +160,15 @@ def _to_onnx(module: nn.Module, example: Tensor, *, fixed: bool) -> "ModelProto"
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Keep the exporter's prints, warnings and log lines away from stdout and stderr."""
-    logger = logging.getLogger("torch.onnx")
+    logger = logging.getLogger("torch")
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
             warnings.simplefilter("ignore")
             yield
     finally:

@@ -38,6 +38,10 @@ def parse(data: bytes, name: str) -> "ModelProto":
             f"{name}: expected an ONNX model, found a file that is truncated or not one.",
             next_step="export it again, or name another file",
         ) from error
+    if not _is_text(model):
+        raise ModelError(
+            f"{name}: holds names that are not UTF-8 text.", next_step="export it again, or name another file"
+        )
     outside = [
         message.name for message in _within(model) if isinstance(message, onnx.TensorProto) and message.external_data
     ]
@@ -55,6 +59,17 @@ def parse(data: bytes, name: str) -> "ModelProto":
         ) from error
     _require_finite_weights(model, name)
     return model
+
+
+def _is_text(model: "ModelProto") -> bool:
+    """Tell whether every string is one; protobuf hands out as bytes what is not UTF-8."""
+    return not any(
+        isinstance(text, bytes)
+        for message in _within(model)
+        for field, value in message.ListFields()
+        if field.type == field.TYPE_STRING
+        for text in (value if field.is_repeated else (value,))
+    )
 
 
 def _require_finite_weights(model: "ModelProto", name: str) -> None:

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from edgecnn.targets import reference_session
 from edgecnn.targets.session import feed
 
 TIME_LIMIT_S = 300
+WORKER = Path(__file__).with_name("onnxsim_worker.py")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +75,7 @@ def simplify_model(data: bytes, pixels: NDArray[np.uint8], *, name: str) -> Simp
 
 
 def _run_onnxsim(data: bytes) -> bytes:
-    command = [sys.executable, "-m", "edgecnn.graph.onnxsim_worker"]
+    command = [sys.executable, "-P", str(WORKER)]  # -P: no onnx.py of the current folder is imported
     try:
         finished = subprocess.run(command, input=data, capture_output=True, timeout=TIME_LIMIT_S, check=False)  # noqa: S603
     except subprocess.TimeoutExpired as error:

@@ -67,7 +67,7 @@ def top1(session: Session, images: Images, *, name: str, progress: Progress) -> 
         logits = session.run(feed(images.pixels[chosen % len(images)], session.input))
         if logits.shape != (len(chosen), len(images.classes)):
             raise DataError(
-                f"{name}: gives {list(logits.shape)} for {len(images.classes)} classes.",
+                f"{name}: gives {list(logits.shape)} for {len(chosen)} images of {len(images.classes)} classes.",
                 next_step="give the images the model was trained for with --data",
             )
         if not np.isfinite(logits).all():

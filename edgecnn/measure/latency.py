@@ -4,7 +4,7 @@ import contextlib
 import gc
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 from edgecnn.bundle.manifest import Latency, Speedup
 from edgecnn.errors import UsageError
 from edgecnn.progress import Progress
-from edgecnn.stats import median_ratio
+from edgecnn.stats import MIN_PAIRS, median_ratio
 from edgecnn.targets.session import Feed, Session, feed
 
 Verdict = Literal["faster", "same", "slower"]
+#: Microseconds of each call of a block.
+Times = NDArray[np.float64]
 
 
 def available_cpus() -> int:
@@ -32,15 +34,17 @@ class BenchSettings:
     Attributes:
         batch: images a call.
         threads: of ONNX Runtime; the process is pinned to as many CPUs where the system allows it.
-        rounds: each times a block of float calls and a block of int8 calls, in random order.
+        pairs: how often both models are opened anew; each pair gives one ratio.
+        rounds: of each pair; a round times a block of float calls and a block of int8 calls, in random order.
         seconds: about how long the timed calls take in all; sets how many make a block.
         warmup: calls before each block that are not counted.
-        seed: of the order within rounds and of the bootstrap.
+        seed: of the order within rounds.
     """
 
     batch: int = 1
     threads: int = 1
-    rounds: int = 40
+    pairs: int = 10
+    rounds: int = 4
     seconds: float = 4.0
     warmup: int = 10
     seed: int = 0
@@ -50,14 +54,17 @@ class BenchSettings:
         for name, value, least in (
             ("batch", self.batch, 1),
             ("threads", self.threads, 1),
-            ("rounds", self.rounds, 5),
+            ("pairs", self.pairs, MIN_PAIRS),
+            ("rounds", self.rounds, 1),
         ):
             if value < least:
                 raise UsageError(
                     f"bench: --{name} must be at least {least}, found {value}.", next_step=f"--{name} {least}"
                 )
-        if self.seconds <= 0:
-            raise UsageError(f"bench: --seconds must be above 0, found {self.seconds}.", next_step="--seconds 4")
+        if not 0 < self.seconds < float("inf"):
+            raise UsageError(
+                f"bench: --seconds must be above 0 and finite, found {self.seconds}.", next_step="--seconds 4"
+            )
         if self.threads > cores:
             raise UsageError(
                 f"bench: --threads {self.threads} on a machine with {cores} CPUs measures the queue.",
@@ -76,43 +83,63 @@ class PairedLatency:
 
 
 def compare_latency(
-    float_session: Session,
-    int8_session: Session,
+    open_float: Callable[[], Session],
+    open_int8: Callable[[], Session],
     pixels: NDArray[np.uint8],
     settings: BenchSettings,
     progress: Progress,
 ) -> PairedLatency:
-    """Time both sessions on the same images.
+    """Time float and int8 on the same images, in turns, in several fresh pairs of sessions.
+
+    Two sessions of one and the same model differ by up to two percent, by where their memory happens to lie, and
+    keep that difference for as long as they live. So each pair of sessions gives one ratio, and the interval is over
+    the pairs: rounds within one pair are not independent.
 
     Args:
-        float_session: the reference.
-        int8_session: the candidate.
+        open_float: opens the reference.
+        open_int8: opens the candidate.
         pixels: uint8 ``[N, H, W, 3]``; the first ``batch`` of them are fed, repeated if there are fewer.
         settings: how.
-        progress: told the rounds done.
+        progress: told the pairs done.
 
     Raises:
         UsageError: a session takes another, fixed batch.
     """
-    sessions = (float_session, int8_session)
-    feeds = tuple(_feed_batch(session, pixels, settings.batch) for session in sessions)
     order = np.random.default_rng(settings.seed)
+    times: tuple[list[Times], list[Times]] = ([], [])
+    medians: tuple[list[float], list[float]] = ([], [])
     with _no_garbage_collection():
-        counts = [_calls_per_block(s, f, settings) for s, f in zip(sessions, feeds, strict=True)]
-        blocks: tuple[list[NDArray[np.float64]], ...] = ([], [])
-        for done in range(1, settings.rounds + 1):
-            for index in order.permutation(2):
-                blocks[index].append(_time_block(sessions[index], feeds[index], settings.warmup, counts[index]))
-            progress.update("bench", done, settings.rounds)
-    medians = [np.array([np.median(block) for block in of_session]) for of_session in blocks]
-    ratio = median_ratio(medians[0], medians[1], seed=settings.seed)
+        for done in range(1, settings.pairs + 1):
+            blocks = _time_pair((open_float, open_int8), pixels, settings, order)
+            for index in (0, 1):
+                times[index].extend(blocks[index])
+                medians[index].append(float(np.median([np.median(block) for block in blocks[index]])))
+            progress.update("bench", done, settings.pairs)
+    ratio = median_ratio(np.array(medians[0]), np.array(medians[1]))
     speedup = Speedup(median=ratio.delta, low=ratio.low, high=ratio.high)
     return PairedLatency(
-        float_latency=_summary(np.concatenate(blocks[0])),
-        int8_latency=_summary(np.concatenate(blocks[1])),
+        float_latency=_summary(np.concatenate(times[0])),
+        int8_latency=_summary(np.concatenate(times[1])),
         speedup=speedup,
         verdict=judge(speedup),
     )
+
+
+def _time_pair(
+    openers: tuple[Callable[[], Session], Callable[[], Session]],
+    pixels: NDArray[np.uint8],
+    settings: BenchSettings,
+    order: np.random.Generator,
+) -> tuple[list[Times], list[Times]]:
+    """Open both models anew and time blocks of calls in turns; return the blocks of each."""
+    sessions = [openers[0](), openers[1]()]
+    feeds = [_feed_batch(session, pixels, settings.batch) for session in sessions]
+    counts = [_calls_per_block(session, batch, settings) for session, batch in zip(sessions, feeds, strict=True)]
+    blocks: tuple[list[Times], list[Times]] = ([], [])
+    for _ in range(settings.rounds):
+        for index in order.permutation(2):
+            blocks[index].append(_time_block(sessions[index], feeds[index], settings.warmup, counts[index]))
+    return blocks
 
 
 def judge(speedup: Speedup) -> Verdict:
@@ -135,11 +162,11 @@ def _feed_batch(session: Session, pixels: NDArray[np.uint8], batch: int) -> Feed
 def _calls_per_block(session: Session, batch: Feed, settings: BenchSettings) -> int:
     """Return how many calls make a block, so that all blocks together last about ``seconds``."""
     pilot = float(np.median(_time_block(session, batch, settings.warmup, 5)))
-    block_us = settings.seconds * 1e6 / settings.rounds / 2
+    block_us = settings.seconds * 1e6 / settings.pairs / settings.rounds / 2
     return max(3, int(block_us / pilot))
 
 
-def _time_block(session: Session, batch: Feed, warmup: int, calls: int) -> NDArray[np.float64]:
+def _time_block(session: Session, batch: Feed, warmup: int, calls: int) -> Times:
     """Return the latency of each call in microseconds."""
     run, clock = session.run, time.perf_counter_ns
     for _ in range(warmup):
@@ -152,7 +179,7 @@ def _time_block(session: Session, batch: Feed, warmup: int, calls: int) -> NDArr
     return times_ns / 1e3
 
 
-def _summary(times_us: NDArray[np.float64]) -> Latency:
+def _summary(times_us: Times) -> Latency:
     p50, p90, p99 = np.percentile(times_us, [50, 90, 99])
     return Latency(p50_us=float(p50), p90_us=float(p90), p99_us=float(p99), n=times_us.size)
 

@@ -57,7 +57,10 @@ def pack(info: CheckpointInfo, module: "nn.Module") -> bytes:
     """Return the checkpoint file's bytes; the same network gives the same bytes."""
     import torch
 
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
+    state = {  # a clone, since contiguous() keeps the strides of a 1x1 kernel whose channels come last
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in module.state_dict().items()
+    }
     buffer = io.BytesIO()  # torch writes the file's name into a file; a buffer has none
     torch.save({"info": info.model_dump(mode="json"), "state_dict": state}, buffer)
     return buffer.getvalue()
@@ -90,12 +93,12 @@ def read_archive(path: Path) -> bytes:
     Raises:
         CheckpointError: missing, empty, too large, truncated, or an old-style bare pickle.
     """
-    if not path.is_file():
-        what = "a folder" if path.is_dir() else "nothing"
-        raise CheckpointError(f"{path}: expected a checkpoint file, found {what}.", next_step=_REMEDY)
-    if path.stat().st_size > MAX_CHECKPOINT_BYTES:
-        raise CheckpointError(f"{path}: larger than {MAX_CHECKPOINT_BYTES} bytes.", next_step=_REMEDY)
     try:
+        if not path.is_file():
+            what = "a folder" if path.is_dir() else "nothing"
+            raise CheckpointError(f"{path}: expected a checkpoint file, found {what}.", next_step=_REMEDY)
+        if path.stat().st_size > MAX_CHECKPOINT_BYTES:
+            raise CheckpointError(f"{path}: larger than {MAX_CHECKPOINT_BYTES} bytes.", next_step=_REMEDY)
         data = path.read_bytes()
     except OSError as error:
         raise CheckpointError(f"{path}: not readable ({error.strerror}).", next_step=_REMEDY) from error

@@ -11,7 +11,7 @@ from edgecnn.bundle.folder import MANIFEST
 from edgecnn.bundle.locate import default_folder, newest_folder
 from edgecnn.bundle.manifest import NetworkRecord
 from edgecnn.data import Dataset
-from edgecnn.errors import BundleError, DataError, ModelError
+from edgecnn.errors import BundleError, DataError, ModelError, UsageError
 from edgecnn.pipeline.context import (
     Options,
     Outcome,
@@ -49,12 +49,14 @@ def quantize(
         options: bundle (default: the newest), data (default: the bundle's), and so on.
 
     Raises:
-        UsageError: no such recipe.
+        UsageError: no such recipe, or a negative seed.
         ModelError: the model cannot be read, or is quantized already.
         DataError: there are not enough training images that are not test images.
     """
     options = options or Options()
     recipe(recipe_name)
+    if seed < 0:
+        raise UsageError(f"quantize: --seed must be at least 0, found {seed}.", next_step="--seed 0")
     if model is None:
         with working_on(options.bundle or newest_folder()) as bundle:
             dataset = choose_dataset(options, bundle.manifest, *input_size(bundle, FLOAT_MODEL))

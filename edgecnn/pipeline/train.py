@@ -55,6 +55,7 @@ def train_stage(bundle: Bundle, dataset: Dataset, model: str, settings: Training
         settings={"model": model, **settings.model_dump(mode="json"), "flip": flip},
     )
     if not options.force and work.is_done():
+        _remove_finished_state(bundle)
         return work.unchanged()
     if not options.force:
         _refuse_to_overwrite(bundle)
@@ -103,6 +104,13 @@ def _train(
     )
     state.unlink(missing_ok=True)
     return outcome
+
+
+def _remove_finished_state(bundle: Bundle) -> None:
+    """Remove what a training that was killed in its last moment left; a later one's state is newer, and kept."""
+    state, checkpoint = bundle.path(STATE), bundle.path(CHECKPOINT)
+    if state.is_file() and state.stat().st_mtime_ns <= checkpoint.stat().st_mtime_ns:
+        state.unlink()
 
 
 def _refuse_to_overwrite(bundle: Bundle) -> None:

@@ -71,7 +71,8 @@ def validate_stage(
     )
     if not options.force and not always and work.is_done():
         return work.unchanged()
-    results = [_validate_on(target, float_model, int8_model, dataset, options) for target in targets]
+    distinct = dict.fromkeys(targets)  # someone may say --provider cpu twice
+    results = [_validate_on(target, float_model, int8_model, dataset, options) for target in distinct]
     kept = [old for old in bundle.manifest.validation if old.target not in targets]
     return work.finish((), {"validation": (*kept, *results)})
 

@@ -16,7 +16,8 @@ from edgecnn.errors import DataError, StageError
 from edgecnn.progress import Progress
 from edgecnn.quantization.recipes import RangeMethod
 from edgecnn.targets.native import CPU_PROVIDER, open_inference_session
-from edgecnn.targets.session import feed
+from edgecnn.targets.ort_errors import ort_errors
+from edgecnn.targets.session import Feed, feed
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -101,7 +102,7 @@ class _Stream:
     ) -> None:
         import onnx
 
-        self.producers = {output: node.name for node in model.graph.node for output in node.output}
+        self.producers = {output: node.name or node.op_type for node in model.graph.node for output in node.output}
         self._images, self._input = images, input_spec
         fixed = input_spec.shape[0]
         self._batch_size = fixed if isinstance(fixed, int) else BATCH_SIZE
@@ -124,8 +125,19 @@ class _Stream:
             if not isinstance(self._input.shape[0], int):
                 chosen = chosen[chosen < n]
             batch = feed(self._images.pixels[chosen % n], self._input)  # a fixed batch is filled up from the start
-            values = dict(zip(self._inner, self._session.run(self._inner, {self._input.name: batch}), strict=True))
-            yield int((chosen < n).sum()), values | dict.fromkeys(self._fed, batch)
+            new = int((chosen < n).sum())
+            values: dict[str, Any] = self._run(batch) | dict.fromkeys(self._fed, batch)
+            yield new, {name: a[:new] if a.ndim and len(a) == len(batch) else a for name, a in values.items()}
+
+    def _run(self, batch: Feed) -> dict[str, NDArray[np.float32]]:
+        try:
+            values = self._session.run(self._inner, {self._input.name: batch})
+        except ort_errors() as error:
+            raise StageError(
+                f"quantize: ONNX Runtime failed while running the float model on {len(batch)} images ({error}).",
+                next_step="export the model again, with a batch that may vary or is fixed throughout",
+            ) from error
+        return dict(zip(self._inner, values, strict=True))
 
 
 def _observe(stream: _Stream, counter: _Counter) -> dict[str, Range]:
@@ -150,7 +162,11 @@ def _count(stream: _Stream, observed: dict[str, Range], counter: _Counter) -> di
     for n, values in stream:
         for name, array in values.items():
             extent = (observed[name].low, observed[name].high)
-            histograms[name] += np.histogram(array, bins=N_BINS, range=extent)[0]
+            if extent[0] == extent[1]:  # no bins, but one value
+                histograms[name][0] += array.size
+                continue
+            # In float32 the bins of a narrow range around a large value would have no width.
+            histograms[name] += np.histogram(array.astype(np.float64), bins=N_BINS, range=extent)[0]
         counter.add(n)
     return histograms
 

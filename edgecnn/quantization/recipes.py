@@ -20,7 +20,7 @@ class Recipe:
 
     Attributes:
         activation: type of activations; u8 is asymmetric, s8 as well.
-        weight: type of weights; s8 is symmetric, u8 asymmetric.
+        weight: type of weights; symmetric around 0 (s8) or, per channel, around 128 (u8).
         per_channel: one weight scale for each output channel, else one a tensor.
         ranges: ``minmax``, or ``mse``: the range with the least mean squared rounding and clipping error.
         reduced: weights use 7 bits, so that two products of a u8 and an s8 fit into the 16 bits of

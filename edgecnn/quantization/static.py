@@ -2,13 +2,14 @@
 
 import contextlib
 import logging
+import tempfile
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgecnn.data import Images
-from edgecnn.errors import ModelError
+from edgecnn.errors import ModelError, StorageError
 from edgecnn.graph import onnx_file
 from edgecnn.graph.remove_unused import remove_unused
 from edgecnn.progress import Progress
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 _WITH_WEIGHTS = ("Conv", "Gemm", "MatMul", "ConvTranspose")
+#: What the quantizer leaves out because the range of the integers after it does the same.
+_REMOVABLE = ("Relu", "Clip")
 
 
 def quantize_model(
@@ -53,15 +56,28 @@ def quantize_model(
             f"{name}: has no convolution or fully connected layer to quantize.",
             next_step="give a convolutional network",
         )
+    _require_opset(model, recipe, name)
     spec = reference_session(data, model_name=name).input
     model = onnx.shape_inference.infer_shapes(model)
     tensors = _float_activations(model)
     ranges = activation_ranges(
         model, tensors, images, recipe.ranges, input_spec=spec, threads=threads, progress=progress
     )
+    last_ops = {output: node.op_type for node in model.graph.node for output in node.output}
     quantized = _insert_qdq(model, ranges, recipe)
-    _keep_output_float(quantized)
+    _keep_output_float(quantized, last_ops)
     return onnx_file.serialize(quantized)
+
+
+def _require_opset(model: "ModelProto", recipe: Recipe, name: str) -> None:
+    """A scale for each channel came with opset 13, QuantizeLinear itself with opset 10."""
+    least = 13 if recipe.per_channel else 10
+    found = max((opset.version for opset in model.opset_import if opset.domain in ("", "ai.onnx")), default=0)
+    if found < least:
+        raise ModelError(
+            f"{name}: is of opset {found}; {recipe.name} needs opset {least} or newer.",
+            next_step=f"convert it with onnx.version_converter.convert_version(model, {least}), or export it anew",
+        )
 
 
 def _float_activations(model: "ModelProto") -> list[str]:
@@ -89,37 +105,51 @@ def _insert_qdq(model: "ModelProto", ranges: dict[str, Range], recipe: Recipe) -
             for name, range_ in ranges.items()
         },
     )
-    with _quiet():
-        quantizer: Any = QDQQuantizer(
-            model,
-            recipe.per_channel,
-            recipe.reduced,
-            weight_qType=types[recipe.weight],
-            activation_qType=types[recipe.activation],
-            tensors_range=observed,
-            nodes_to_quantize=[],
-            nodes_to_exclude=[],
-            op_types_to_quantize=list(QDQRegistry),
-            extra_options={"ActivationSymmetric": False, "WeightSymmetric": recipe.weight == "s8"},
-        )
-        quantizer.quantize_model()
+    try:
+        with _quiet():
+            quantizer: Any = QDQQuantizer(
+                model,
+                recipe.per_channel,
+                recipe.reduced,
+                weight_qType=types[recipe.weight],
+                activation_qType=types[recipe.activation],
+                tensors_range=observed,
+                nodes_to_quantize=[],
+                nodes_to_exclude=[],
+                op_types_to_quantize=list(QDQRegistry),
+                extra_options={"ActivationSymmetric": False, "WeightSymmetric": recipe.weight == "s8"},
+            )
+            quantizer.quantize_model()
+    except OSError as error:  # it infers shapes by way of a file
+        raise StorageError(
+            f"quantize: ONNX Runtime could not write to the temporary folder {tempfile.gettempdir()} "
+            f"({error.strerror}); nothing was changed.",
+            next_step="free some space there, or name another folder with TMPDIR",
+        ) from error
     quantizer.model.topological_sort()
     result: ModelProto = quantizer.model.model
     return result
 
 
-def _keep_output_float(model: "ModelProto") -> None:
+def _keep_output_float(model: "ModelProto", last_ops: dict[str, str]) -> None:
     """Take the last quantize-dequantize pair away::
 
         Gemm ──► Quantize ──► Dequantize ──► logits        Gemm ──► logits
 
-    It would only round the answer to 8 bits: ties between classes where there were none.
+    It would only round the answer to 8 bits: ties between classes where there were none. Not so after a Relu
+    or Clip: the quantizer has taken that away, and the pair does its work.
+
+    Args:
+        model: the QDQ graph.
+        last_ops: the operator that gave each tensor in the float graph.
     """
     graph = model.graph
     producers = {output: node for node in graph.node for output in node.output}
     for output in graph.output:
         dequantize = producers.get(output.name)
         if dequantize is None or dequantize.op_type != "DequantizeLinear":
+            continue
+        if last_ops.get(output.name) in _REMOVABLE:
             continue
         quantize = producers.get(dequantize.input[0])
         if quantize is None or quantize.op_type != "QuantizeLinear":

@@ -96,7 +96,9 @@ def checks_table(checks: Sequence[Check]) -> "Table":
     table = _table("Verdict", "check", "measured", "limit", "")
     for check in checks:
         word = Text("passed", style="green") if check.passed else Text("FAILED", style="bold red")
-        table.add_row(check.name, f"{check.measured:.4g}", f"{check.limit:g} {check.unit}", word)
+        table.add_row(
+            check.name, f"{round(check.measured, 4):.10g}", f"{round(check.limit, 4):.10g} {check.unit}", word
+        )
     return table
 
 

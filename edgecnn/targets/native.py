@@ -46,6 +46,8 @@ def open_inference_session(model: bytes, *, model_name: str, provider: str, thre
     except ort_errors() as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         if provider != CPU_PROVIDER:
+            # Where the model itself is at fault, the CPU refuses it too, and says so.
+            open_inference_session(model, model_name=model_name, provider=CPU_PROVIDER, threads=threads)
             raise TargetError(
                 f"{model_name}: {provider} does not run the whole model ({reason}).",
                 next_step="run it on cpu, or change the layers it does not take",

@@ -148,11 +148,13 @@ def _begin(model: str, num_classes: int, n_images: int, settings: TrainingSettin
     optimizer = torch.optim.AdamW(
         module.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
     )
+    steps = settings.epochs * _steps_per_epoch(n_images, settings.batch_size)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer,
         settings.learning_rate,
-        total_steps=settings.epochs * _steps_per_epoch(n_images, settings.batch_size),
-        pct_start=WARM_UP_FRACTION,
+        total_steps=steps,
+        # OneCycleLR divides by zero where the warm-up is exactly one step
+        pct_start=WARM_UP_FRACTION if WARM_UP_FRACTION * steps != 1 else 2 / steps,
     )
     return TrainingState(module=module, optimizer=optimizer, schedule=schedule)
 

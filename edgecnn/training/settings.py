@@ -20,12 +20,12 @@ class TrainingSettings(BaseModel):
         seed: of the initial weights, the order of the images and their augmentation.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     epochs: Annotated[int, Field(ge=1, le=10_000)] = 40
     batch_size: Annotated[int, Field(ge=1)] = 128
     learning_rate: Annotated[float, Field(gt=0)] = 3e-3
-    weight_decay: Annotated[float, Field(ge=0)] = 1e-2
+    weight_decay: Annotated[float, Field(ge=0)] = 5e-2
     crop_pixels: Annotated[int, Field(ge=0, le=16)] = 2
     flip: bool | None = None
     seed: Annotated[int, Field(ge=0)] = 0

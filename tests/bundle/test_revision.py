@@ -1,0 +1,125 @@
+from datetime import UTC, datetime
+from typing import TypeVar, get_args
+
+import pytest
+
+from edgecnn.bundle.manifest import (
+    DOWNSTREAM,
+    Artifact,
+    CalibrationRecord,
+    Check,
+    LatencyResult,
+    Manifest,
+    ParityRecord,
+    Record,
+    StageName,
+    StageRecord,
+    ValidationResult,
+)
+from edgecnn.bundle.revision import superseded, without
+
+STAGES: tuple[StageName, ...] = get_args(StageName)
+OUTPUTS: dict[StageName, tuple[str, ...]] = {
+    "train": ("model.pt",),
+    "export": ("float.onnx",),
+    "simplify": ("float.onnx",),
+    "quantize": ("int8.onnx",),
+    "validate": (),
+    "bench": (),
+    "report": ("report.html",),
+}
+Kind = TypeVar("Kind", bound=Record)
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def record(stage: StageName, version: str = "0") -> StageRecord:
+    outputs = dict.fromkeys(OUTPUTS[stage], version * 64)
+    return StageRecord(inputs={}, settings={}, outputs=outputs, finished_at=NOW, seconds=0)
+
+
+def claim(kind: type[Kind], **fields: object) -> Kind:
+    """A claim with these fields only."""
+    return kind.model_construct(**fields)
+
+
+def finished(*stages: StageName) -> Manifest:
+    """A manifest with every kind of claim; what stands in the claims does not matter here."""
+    return Manifest(
+        edgecnn_version="0",
+        stages={stage: record(stage) for stage in stages},
+        artifacts=tuple(
+            Artifact(stage=stage, path=name, sha256="0" * 64, size_bytes=1)
+            for stage in stages
+            for name in OUTPUTS[stage]
+        ),
+        parity=tuple(claim(ParityRecord, stage=stage) for stage in stages if stage in ("export", "simplify")),
+        calibration=claim(CalibrationRecord, seed=0),
+        validation=(claim(ValidationResult, target="cpu"),),
+        latency=(claim(LatencyResult, target="cpu"),),
+        checks=(claim(Check, name="drop"),),
+    )
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_another_output_ends_everything_downstream(stage: StageName) -> None:
+    assert superseded(finished(*STAGES), stage, record(stage, "1")) == set(DOWNSTREAM[stage])
+
+
+def test_only_stages_that_were_done_are_ended() -> None:
+    assert superseded(finished("train", "export", "report"), "train", record("train", "1")) == {"export", "report"}
+    assert superseded(finished(), "train", record("train")) == set()
+
+
+@pytest.mark.parametrize("stage", ["train", "simplify", "quantize", "report"])
+def test_the_same_output_ends_nothing(stage: StageName) -> None:
+    assert superseded(finished(*STAGES), stage, record(stage)) == set()
+
+
+def test_the_same_export_ends_what_follows_once_simplify_has_replaced_its_file() -> None:
+    later = {"quantize", "validate", "bench", "report"}
+    assert superseded(finished(*STAGES), "export", record("export")) == later | {"simplify"}
+    assert superseded(finished("train", "export", "quantize"), "export", record("export")) == set()
+
+
+@pytest.mark.parametrize("stage", ["validate", "bench"])
+def test_a_new_measurement_ends_the_report_although_no_file_changed(stage: StageName) -> None:
+    assert superseded(finished(*STAGES), stage, record(stage)) == {"report"}
+
+
+def test_a_stage_done_for_the_first_time_ends_what_was_made_without_it() -> None:
+    before = finished("train", "export", "quantize", "validate")
+    assert superseded(before, "simplify", record("simplify")) == {"quantize", "validate"}
+
+
+def test_without_takes_out_records_artifacts_and_parity_of_the_stages() -> None:
+    left = without(finished(*STAGES), {"simplify", "report"})
+    assert set(left.stages) == set(STAGES) - {"simplify", "report"}
+    assert [(a.stage, a.path) for a in left.artifacts] == [
+        ("train", "model.pt"),
+        ("export", "float.onnx"),
+        ("quantize", "int8.onnx"),
+    ]
+    assert [p.stage for p in left.parity] == ["export"]
+    assert left.calibration
+    assert left.validation
+    assert left.latency
+    assert left.checks
+
+
+@pytest.mark.parametrize(
+    ("stage", "cleared"),
+    [
+        ("quantize", {"calibration"}),
+        ("validate", {"validation", "checks"}),
+        ("bench", {"latency", "checks"}),
+        ("report", set()),
+    ],
+)
+def test_without_takes_out_the_claims_of_the_stage_and_no_others(stage: StageName, cleared: set[str]) -> None:
+    left = without(finished(*STAGES), {stage})
+    claims = ("calibration", "validation", "latency", "checks")
+    assert {name for name in claims if not getattr(left, name)} == cleared
+
+
+def test_without_nothing_is_the_same_manifest() -> None:
+    assert without(finished(*STAGES), set()) == finished(*STAGES)

@@ -1,0 +1,285 @@
+"""Bundles to test with: a manifest with made-up figures, and ways to spoil a real one."""
+
+import hashlib
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from onnx import ModelProto, NodeProto, numpy_helper
+
+from edgecnn.bundle import Manifest
+from edgecnn.bundle.manifest import (
+    Artifact,
+    CalibrationRecord,
+    Check,
+    ClassAccuracy,
+    DataRecord,
+    EpochRecord,
+    Latency,
+    LatencyResult,
+    MachineRecord,
+    NetworkRecord,
+    ParityRecord,
+    Speedup,
+    StageRecord,
+    TensorSpec,
+    ValidationResult,
+)
+from edgecnn.targets import TARGETS
+from tests.graphs import make_model, node
+
+NOON = datetime(2026, 1, 2, 12, 0, 0, tzinfo=UTC)
+
+
+def snapshot(folder: Path) -> dict[str, str]:
+    """Return every file and folder below ``folder``: its relative path, and the hash of what is in it."""
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "/"
+        for path in sorted(folder.rglob("*"))
+    }
+
+
+def times(folder: Path) -> dict[str, int]:
+    """Return when each file below ``folder`` was last written."""
+    return {path.name: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+def read_manifest(bundle: Path) -> Manifest:
+    """Return a bundle's manifest, from the disk."""
+    return Manifest.model_validate_json((bundle / "manifest.json").read_bytes())
+
+
+def plant(bundle: Path, name: str, data: bytes) -> None:
+    """Replace a file, and make the manifest vouch for it: what someone would do who wants to fool us."""
+    (bundle / name).write_bytes(data)
+    sha256 = hashlib.sha256(data).hexdigest()
+    path = bundle / "manifest.json"
+    manifest = json.loads(path.read_text())
+    newest = [artifact for artifact in manifest["artifacts"] if artifact["path"] == name][-1]
+    newest |= {"sha256": sha256, "size_bytes": len(data)}
+    manifest["stages"][newest["stage"]]["outputs"][name] = sha256
+    path.write_text(json.dumps(manifest))
+
+
+def scramble_int8(data: bytes) -> bytes:
+    """Return a quantized model whose integer weights are shuffled."""
+    model = ModelProto.FromString(data)
+    random = np.random.default_rng(0)
+    for tensor in model.graph.initializer:
+        values = numpy_helper.to_array(tensor)
+        if values.dtype == np.int8 and values.ndim > 1:
+            mixed = random.permutation(values.reshape(-1)).reshape(values.shape)
+            tensor.CopyFrom(numpy_helper.from_array(mixed, tensor.name))
+    return bytes(model.SerializeToString())
+
+
+def _classifier(body: list[NodeProto], constants: dict[str, np.ndarray], channels: int, tail: list[NodeProto]) -> bytes:
+    """Return a classifier of 3x32x32 images into ten classes."""
+    last = "raw" if tail else "logits"
+    model = make_model(
+        [
+            *body,
+            node("GlobalAveragePool", ["features"], ["pooled"]),
+            node("Flatten", ["pooled"], ["flat"]),
+            node("Gemm", ["flat", "weight"], [last]),
+            *tail,
+        ],
+        {**constants, "weight": np.random.default_rng(0).normal(size=(channels, 10))},
+        inputs={"input": ("batch", 3, 32, 32)},
+        outputs={"logits": ("batch", 10)},
+    )
+    return bytes(model.SerializeToString())
+
+
+def fast_model() -> bytes:
+    """Return a classifier that does next to nothing."""
+    return _classifier([node("Relu", ["input"], ["features"])], {}, 3, [])
+
+
+def slow_model() -> bytes:
+    """Return a classifier with twenty times the arithmetic of SimpleCNN."""
+    random = np.random.default_rng(0)
+    body = [
+        node("Conv", ["input", "first"], ["wide"], pads=[1, 1, 1, 1]),
+        node("Conv", ["wide", "second"], ["features"], pads=[1, 1, 1, 1]),
+    ]
+    kernels = {"first": random.normal(size=(48, 3, 3, 3)), "second": random.normal(size=(48, 48, 3, 3))}
+    return _classifier(body, kernels, 48, [])
+
+
+def nan_model() -> bytes:
+    """Return a sound file that answers NaN: the logarithm of what is below zero."""
+    tail = [
+        node("Abs", ["raw"], ["size"]),
+        node("Sub", ["minus", "size"], ["below"]),
+        node("Log", ["below"], ["logits"]),
+    ]
+    return _classifier([node("Relu", ["input"], ["features"])], {"minus": np.array([-1.0])}, 3, tail)
+
+
+def missing_target() -> str:
+    """Return a row of the target table that cannot run on this machine; no machine has all of them."""
+    return next(name for name, row in TARGETS.items() if row.why_not(row.provider) is not None)
+
+
+def save_npz(path: Path, *, n_train: int = 60, n_test: int = 20, classes: int = 3, seed: int = 0) -> Path:
+    """Save random images with 32x32 pixels, every class among them."""
+    random = np.random.default_rng(seed)
+    np.savez(
+        path,
+        x_train=random.integers(0, 256, (n_train, 32, 32, 3), np.uint8),
+        y_train=np.arange(n_train) % classes,
+        x_test=random.integers(0, 256, (n_test, 32, 32, 3), np.uint8),
+        y_test=np.arange(n_test) % classes,
+    )
+    return path
+
+
+def validation_result(
+    *, target: str = "cpu", drop_pp: float = 0.1234, per_class: tuple[ClassAccuracy, ...] = ()
+) -> ValidationResult:
+    """Return made-up accuracy."""
+    return ValidationResult(
+        target=target,
+        float_top1=0.73219,
+        int8_top1=0.73096,
+        drop_pp=drop_pp,
+        drop_pp_low=-0.2345,
+        drop_pp_high=0.4817,
+        agreement=0.96543,
+        p_value=0.56781,
+        n=8123,
+        per_class=per_class,
+        data_sha256="d" * 64,
+        measured_at=NOON,
+        machine=MACHINE,
+    )
+
+
+def latency_result(
+    *,
+    target: str = "cpu",
+    batch: int = 1,
+    threads: int = 1,
+    speedup: tuple[float, float, float] = (0.6123, 0.6012, 0.6234),
+    word: str = "slower",
+) -> LatencyResult:
+    """Return made-up latency."""
+    median, low, high = speedup
+    return LatencyResult.model_validate(
+        {
+            "target": target,
+            "batch": batch,
+            "threads": threads,
+            "clock": "measured",
+            "float": Latency(p50_us=23.51, p90_us=24.62, p99_us=29.73, n=84013),
+            "int8": Latency(p50_us=38.14, p90_us=39.25, p99_us=55.36, n=54007),
+            "speedup": Speedup(median=median, low=low, high=high),
+            "verdict": word,
+            "pairs": 19,
+            "rounds": 43,
+            "pinned_cpus": (1,),
+            "measured_at": NOON,
+            "machine": MACHINE,
+        }
+    )
+
+
+def fixed_manifest() -> Manifest:
+    """Return a manifest with a different figure in every field, so that no two can be confused."""
+    image = TensorSpec(name="input", dtype="float32", shape=("batch", 3, 32, 32))
+    logits = TensorSpec(name="logits", dtype="float32", shape=("batch", 2))
+    return Manifest(
+        edgecnn_version="9.8.7",
+        network=NetworkRecord(
+            name="simplecnn", parameters=61326, mean=(0.49129, 0.48206, 0.44653), std=(0.24521, 0.24277, 0.26062)
+        ),
+        data=DataRecord(
+            source="folder",
+            name="cats_and|dogs",
+            sha256="d" * 64,
+            classes=("cat", "dog <b>"),
+            n_train=50021,
+            n_test=8123,
+            image_shape=(32, 32, 3),
+            resize="RGB; resized to 32x32",
+        ),
+        training_curve=(
+            EpochRecord(epoch=1, loss=2.11111, train_top1=0.22222, learning_rate=0.001),
+            EpochRecord(epoch=2, loss=1.23456, train_top1=0.65437, learning_rate=0.002),
+        ),
+        artifacts=(
+            Artifact(stage="train", path="model.pt", sha256="a" * 64, size_bytes=252549, tools={"torch": "2.15.0"}),
+            Artifact(
+                stage="export",
+                path="float.onnx",
+                sha256="b" * 64,
+                size_bytes=250421,
+                parent_sha256="a" * 64,
+                input=image,
+                output=logits,
+                tools={"torch": "2.15.0", "onnx": "1.23.2"},
+            ),
+            Artifact(
+                stage="quantize",
+                path="int8.onnx",
+                sha256="c" * 64,
+                size_bytes=73642,
+                parent_sha256="b" * 64,
+                input=image,
+                output=logits,
+                tools={"onnxruntime": "1.32.0"},
+            ),
+        ),
+        stages={
+            "train": _stage({"model": "simplecnn", "epochs": 2, "flip": True}, 12.345),
+            "export": _stage({"batch": None, "input_type": "float32"}, 4.321),
+            "quantize": _stage({"recipe": {"name": "u8s8-perchannel-mse-reduced"}, "images": 517}, 0.234),
+        },
+        parity=(
+            ParityRecord(
+                stage="export",
+                reference="PyTorch",
+                n=67,
+                batch_sizes=(1, 8),
+                max_abs_difference=2.861e-06,
+                max_relative_difference=3.412e-07,
+                tolerance=1e-4,
+                argmax_flips=3,
+            ),
+        ),
+        calibration=CalibrationRecord(
+            split="train", n=517, seed=11, data_sha256="d" * 64, excluded_as_test_images=13, image_sha256=("e" * 64,)
+        ),
+        validation=(
+            validation_result(
+                per_class=(
+                    ClassAccuracy(name="cat", n=4061, float_top1=0.71717, int8_top1=0.71471, drop_pp=0.246),
+                    ClassAccuracy(name="dog <b>", n=4062, float_top1=0.74721, int8_top1=0.74843, drop_pp=-0.122),
+                )
+            ),
+        ),
+        latency=(latency_result(), latency_result(batch=8, speedup=(1.5123, 1.4012, 1.6234), word="faster")),
+        checks=(
+            Check(name="accuracy drop on cpu", measured=0.1234, limit=1.5, unit="points, at most", passed=True),
+            Check(name="size of int8.onnx", measured=73642, limit=70000, unit="bytes, at most", passed=False),
+        ),
+    )
+
+
+def _stage(settings: dict[str, object], seconds: float) -> StageRecord:
+    return StageRecord.model_validate(
+        {"inputs": {}, "settings": settings, "outputs": {}, "finished_at": NOON, "seconds": seconds}
+    )
+
+
+MACHINE = MachineRecord(
+    system="Linux 6.1",
+    architecture="x86_64",
+    cpu="Example CPU @ 2.50GHz",
+    cores=17,
+    cpu_features=("AVX2", "FMA3"),
+    versions={"python": "3.12.9", "onnxruntime": "1.32.0"},
+    load_average=0.37,
+)

@@ -1,0 +1,179 @@
+"""Simplifying: the same function in fewer nodes, and a message for every way onnxsim can fail."""
+
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import ModelProto, numpy_helper
+
+from edgecnn.errors import ExitCode, ModelError, ParityError, StageError
+from edgecnn.graph import onnx_file, simplify
+from edgecnn.graph.simplify import Simplified, simplify_model
+from tests.graphs import Array, copy, evaluate, make_model, node, small_cnn, weights
+from tests.support import make_images
+
+IMAGES = make_images(12, size=8)
+X = {"x": np.ascontiguousarray(IMAGES.pixels.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255))}
+
+
+def verbose(batch: int | str = "N") -> ModelProto:
+    """Return a network with a batch normalization, an Identity and a sum of constants to get rid of."""
+    random = np.random.default_rng(0)
+    return make_model(
+        [
+            node("Identity", ["x"], ["same"]),
+            node("Conv", ["same", "w"], ["conv"]),
+            node("BatchNormalization", ["conv", "gain", "shift", "mean", "variance"], ["norm"]),
+            node("Relu", ["norm"], ["relu"]),
+            node("Flatten", ["relu"], ["flat"]),
+            node("Add", ["half", "half"], ["whole"]),
+            node("Gemm", ["flat", "fc", "whole"], ["y"]),
+        ],
+        {
+            "w": random.normal(size=(4, 3, 3, 3)),
+            "gain": random.uniform(0.5, 2, 4),
+            "shift": random.normal(size=4),
+            "mean": random.normal(size=4),
+            "variance": random.uniform(0.5, 2, 4),
+            "fc": random.normal(size=(144, 5)),
+            "half": random.normal(size=5),
+        },
+        inputs={"x": (batch, 3, 8, 8)},
+        outputs={"y": (batch, 5)},
+    )
+
+
+def run(model: ModelProto) -> Simplified:
+    return simplify_model(model.SerializeToString(), IMAGES.pixels, name="bundle/float.onnx")
+
+
+def behaves(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: str) -> None:
+    """Put a shell script in the place of the Python that would run onnxsim."""
+    program = tmp_path / "python"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+
+
+@pytest.fixture(scope="module")
+def simplified() -> Simplified:
+    return run(verbose())
+
+
+def test_what_is_superfluous_goes_and_the_answers_stay(simplified: Simplified) -> None:
+    model = onnx_file.parse(simplified.data, "simplified")
+    assert sorted(item.op_type for item in model.graph.node) == ["Conv", "Flatten", "Gemm", "Relu"]
+    expected, found = evaluate(verbose(), X)[0], evaluate(model, X)[0]
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+def test_the_record_says_what_was_counted_and_compared(simplified: Simplified) -> None:
+    assert simplified.nodes_before == {
+        "Identity": 1,
+        "Conv": 1,
+        "BatchNormalization": 1,
+        "Relu": 1,
+        "Flatten": 1,
+        "Add": 1,
+        "Gemm": 1,
+    }
+    assert simplified.nodes_after == {"Conv": 1, "Relu": 1, "Flatten": 1, "Gemm": 1}
+    parity = simplified.parity
+    assert (parity.stage, parity.reference, parity.n) == ("simplify", "the exported model", 12)
+    assert parity.batch_sizes == (1, 8)
+    assert parity.max_relative_difference < 1e-5
+
+
+def test_the_versions_stay_and_the_same_model_gives_the_same_bytes(simplified: Simplified) -> None:
+    model = onnx_file.parse(simplified.data, "simplified")
+    assert (model.ir_version, model.opset_import[0].version) == (8, 18)
+    assert (model.producer_name, model.producer_version) == ("edgecnn", "")
+    assert run(verbose()).data == simplified.data
+
+
+def test_a_fixed_batch_stays_fixed_and_is_compared_at_its_size() -> None:
+    simplified = run(verbose(batch=5))
+    model = onnx_file.parse(simplified.data, "simplified")
+    assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_value == 5
+    assert (simplified.parity.batch_sizes, simplified.parity.n) == ((5,), 12)
+
+
+def reversed_weights(values: Array) -> Array:
+    return values[::-1]
+
+
+def one_percent_more(values: Array) -> Array:
+    return values * np.float32(1.01)
+
+
+@pytest.mark.parametrize("change", [reversed_weights, one_percent_more])
+@pytest.mark.parametrize("tensor", ["conv_w", "conv_b", "fc_w", "fc_b"])
+def test_scrambled_weights_are_found(
+    tensor: str, change: Callable[[Array], Array], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scrambled = copy(small_cnn())
+    for item in scrambled.graph.initializer:
+        if item.name == tensor:
+            item.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(change(weights(scrambled)[tensor])), tensor))
+    monkeypatch.setattr(simplify, "_run_onnxsim", lambda data: scrambled.SerializeToString())
+    with pytest.raises(ParityError, match="the simplified model and the exported model differ") as caught:
+        run(small_cnn())
+    assert "Nothing was written" in caught.value.message
+    assert caught.value.next_step
+
+
+@pytest.mark.parametrize("answer", [b"", b"Simplifying...\n", small_cnn().SerializeToString()[:-50]])
+def test_an_answer_that_is_no_model_is_refused(answer: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(simplify, "_run_onnxsim", lambda data: answer)
+    with pytest.raises(ModelError, match="the simplified model"):
+        run(small_cnn())
+
+
+@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGABRT, signal.SIGKILL])
+def test_a_crash_is_a_message_that_names_the_signal(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    behaves(monkeypatch, tmp_path, f"echo 'free(): invalid pointer' >&2\nkill -{int(number)} $$")
+    with pytest.raises(StageError) as caught:
+        run(small_cnn())
+    assert caught.value.exit_code == ExitCode.STAGE_FAILED
+    assert f"onnxsim ended with signal {int(number)} (free(): invalid pointer)" in caught.value.message
+    assert "edgecnn quantize" in caught.value.next_step
+
+
+def test_a_failure_names_the_code_and_the_last_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    behaves(monkeypatch, tmp_path, "echo Traceback >&2\necho 'ValueError: no shapes' >&2\nexit 3")
+    with pytest.raises(StageError, match=r"ended with code 3 \(ValueError: no shapes\)"):
+        run(small_cnn())
+
+
+def test_a_silent_failure_is_said_to_be_silent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    behaves(monkeypatch, tmp_path, "exit 1")
+    with pytest.raises(StageError, match=r"ended with code 1 \(it said nothing\)"):
+        run(small_cnn())
+
+
+def test_a_process_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    behaves(monkeypatch, tmp_path, f"echo $$ > {tmp_path / 'pid'}\nexec sleep 600")
+    monkeypatch.setattr(simplify, "TIME_LIMIT_S", 2)
+    with pytest.raises(StageError, match="did not finish within 2 s") as caught:
+        run(small_cnn())
+    assert "edgecnn quantize" in caught.value.next_step
+    assert not Path("/proc", (tmp_path / "pid").read_text().strip()).exists()
+
+
+def test_a_broken_model_never_reaches_onnxsim(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    behaves(monkeypatch, tmp_path, f"touch {tmp_path / 'started'}")
+    with pytest.raises(ModelError, match=r"bundle/float\.onnx"):
+        simplify_model(small_cnn().SerializeToString()[:-50], IMAGES.pixels, name="bundle/float.onnx")
+    assert not (tmp_path / "started").exists()
+
+
+def test_a_module_in_the_current_folder_is_not_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("onnx.py", "onnxsim.py"):
+        (tmp_path / name).write_text("raise SystemExit('a stranger was here')\n")
+    monkeypatch.chdir(tmp_path)
+    assert run(small_cnn()).parity.n == 12

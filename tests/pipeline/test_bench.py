@@ -1,0 +1,151 @@
+"""Stage 6: is int8 faster than float? The judgement, the record and the gate; no figure is asserted."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgecnn.errors import BundleError, TargetError, UsageError
+from edgecnn.measure import latency
+from edgecnn.measure.latency import BenchSettings
+from edgecnn.pipeline.bench import _noise, bench
+from edgecnn.pipeline.context import Options
+from edgecnn.pipeline.export import export
+from edgecnn.pipeline.quantize import quantize
+from edgecnn.pipeline.verdict import Gates
+from tests.bundles import fast_model, latency_result, missing_target, plant, read_manifest, slow_model, snapshot
+
+QUICK = BenchSettings(pairs=6, rounds=1, seconds=0.1)
+
+
+def quick(batch: int) -> BenchSettings:
+    return BenchSettings(batch=batch, pairs=6, rounds=1, seconds=0.1)
+
+
+def test_both_models_are_timed_and_the_machine_is_named(bundle_copy: Path) -> None:
+    outcome, (found,), verdict = bench(settings=QUICK, options=Options(bundle=bundle_copy))
+    assert (found.target, found.batch, found.threads, found.clock) == ("cpu", 1, 1, "measured")
+    assert (found.pairs, found.rounds) == (6, 1)
+    for times in (found.float_latency, found.int8_latency):
+        assert 0 < times.p50_us <= times.p90_us <= times.p99_us
+        assert times.n >= 6
+    assert found.speedup.low <= found.speedup.median <= found.speedup.high
+    assert found.verdict in ("faster", "same", "slower")
+    assert found.machine.cores == os.cpu_count()
+    assert verdict.passed
+    assert verdict.checks == ()
+    assert outcome.manifest.latency == (found,)
+    assert read_manifest(bundle_copy).latency == (found,)
+    assert len(found.pinned_cpus) in (0, 1)
+
+
+def test_who_types_bench_sees_it_measured(bundle_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: list[int] = []
+
+    def compare_latency(*arguments: Any) -> latency.PairedLatency:
+        measured.append(1)
+        return latency.compare_latency(*arguments)
+
+    monkeypatch.setattr("edgecnn.pipeline.bench.compare_latency", compare_latency)
+    for _ in range(2):
+        outcome, _, _ = bench(settings=QUICK, options=Options(bundle=bundle_copy))
+        assert not outcome.unchanged
+    assert len(measured) == 2
+    assert len(outcome.manifest.latency) == 1
+
+
+def test_another_batch_is_a_result_of_its_own(bundle_copy: Path) -> None:
+    bench(settings=quick(1), options=Options(bundle=bundle_copy))
+    outcome, results, _ = bench(settings=quick(3), options=Options(bundle=bundle_copy))
+    assert [row.batch for row in results] == [3]
+    assert [row.batch for row in outcome.manifest.latency] == [1, 3]
+
+
+def test_a_target_named_twice_is_measured_once(bundle_copy: Path) -> None:
+    outcome, results, _ = bench(targets=["cpu", "cpu"], settings=QUICK, options=Options(bundle=bundle_copy))
+    assert len(outcome.manifest.latency) == len(results) == 1
+
+
+def test_a_much_slower_int8_fails_the_speedup_gate(bundle_copy: Path) -> None:
+    plant(bundle_copy, "int8.onnx", slow_model())
+    gates = Gates(require_speedup=True)
+    _, (found,), verdict = bench(settings=QUICK, gates=gates, options=Options(bundle=bundle_copy))
+    assert found.verdict == "slower"
+    assert found.speedup.high < 1
+    assert (verdict.passed, verdict.exit_code) == (False, 1)
+    assert read_manifest(bundle_copy).checks[-1] == verdict.checks[0]
+    assert "**SLOWER**" in (bundle_copy / "report.md").read_text()
+
+
+def test_a_much_faster_int8_passes_it(bundle_copy: Path) -> None:
+    plant(bundle_copy, "float.onnx", slow_model())
+    plant(bundle_copy, "int8.onnx", fast_model())
+    gates = Gates(require_speedup=True)
+    _, (found,), verdict = bench(settings=QUICK, gates=gates, options=Options(bundle=bundle_copy))
+    assert found.verdict == "faster"
+    assert found.speedup.low > 1
+    assert (verdict.passed, verdict.exit_code) == (True, 0)
+
+
+def test_slower_is_no_failure_unless_speed_was_asked_for(bundle_copy: Path) -> None:
+    plant(bundle_copy, "int8.onnx", slow_model())
+    _, (found,), verdict = bench(settings=QUICK, options=Options(bundle=bundle_copy))
+    assert found.verdict == "slower"
+    assert verdict.passed
+
+
+def test_the_check_of_a_gate_joins_those_of_other_commands(bundle_copy: Path) -> None:
+    assert [check.name for check in read_manifest(bundle_copy).checks] == ["accuracy drop on cpu"]
+    bench(settings=QUICK, gates=Gates(require_speedup=True), options=Options(bundle=bundle_copy))
+    names = [check.name for check in read_manifest(bundle_copy).checks]
+    assert names == ["accuracy drop on cpu", "speedup on cpu, batch 1, 1 threads"]
+
+
+def test_a_fixed_batch_is_not_benched_at_another(bundle_copy: Path) -> None:
+    options = Options(bundle=bundle_copy)
+    export(bundle_copy / "model.pt", batch=2, options=options)
+    quantize(options=options)
+    before = snapshot(bundle_copy)
+    with pytest.raises(UsageError, match="the model has the fixed batch 2; --batch 1 cannot be measured") as caught:
+        bench(settings=QUICK, options=options)
+    assert "--batch 2" in caught.value.next_step
+    assert snapshot(bundle_copy) == before
+    _, (found,), _ = bench(settings=quick(2), options=options)
+    assert found.batch == 2
+
+
+def test_a_target_that_is_not_here_changes_nothing(bundle_copy: Path) -> None:
+    before, target = snapshot(bundle_copy), missing_target()
+    with pytest.raises(TargetError, match=f"{target}: not available here: onnxruntime") as caught:
+        bench(targets=["cpu", target], settings=QUICK, options=Options(bundle=bundle_copy))
+    assert caught.value.exit_code == 5
+    assert caught.value.next_step
+    assert snapshot(bundle_copy) == before
+
+
+def test_an_unknown_target_lists_the_known_ones(bundle_copy: Path) -> None:
+    with pytest.raises(UsageError, match="unknown provider 'tpu'; known: cpu, "):
+        bench(targets=["tpu"], options=Options(bundle=bundle_copy))
+
+
+def test_a_changed_model_is_not_benched(bundle_copy: Path) -> None:
+    (bundle_copy / "int8.onnx").write_bytes(fast_model())
+    before = snapshot(bundle_copy)
+    with pytest.raises(BundleError, match=r"int8\.onnx: expected SHA-256") as caught:
+        bench(settings=QUICK, options=Options(bundle=bundle_copy))
+    assert caught.value.next_step == "edgecnn quantize"
+    assert snapshot(bundle_copy) == before
+
+
+def test_the_pictures_fed_are_noise_and_the_same_every_time() -> None:
+    pixels = _noise(4, 32, 48, seed=7)
+    assert (pixels.shape, pixels.dtype) == ((4, 32, 48, 3), np.dtype(np.uint8))
+    assert np.array_equal(pixels, _noise(4, 32, 48, seed=7))
+    assert not np.array_equal(pixels, _noise(4, 32, 48, seed=8))
+    assert len(np.unique(pixels)) == 256
+
+
+def test_the_made_up_result_of_these_tests_is_a_valid_one() -> None:
+    assert latency_result().model_dump(mode="json", by_alias=True)["float"]["p50_us"] == 23.51

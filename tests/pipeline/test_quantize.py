@@ -1,0 +1,228 @@
+"""Stage 4: ``float.onnx`` to ``int8.onnx``, calibrated on training images and on no test image."""
+
+import hashlib
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgecnn.data import load as load_images
+from edgecnn.errors import BundleError, DataError, ModelError, UsageError
+from edgecnn.graph import onnx_file
+from edgecnn.pipeline.context import Options, Outcome
+from edgecnn.pipeline.quantize import quantize
+from tests.bundles import fast_model, read_manifest, save_npz, snapshot, times
+
+OTHER_RECIPE = "u8s8-pertensor-minmax"
+
+
+def go(
+    folder: Path | None = None,
+    *,
+    model: Path | None = None,
+    data: Path | None = None,
+    n_images: int | None = None,
+    seed: int = 0,
+    force: bool = False,
+) -> Outcome:
+    options = Options(bundle=folder, data=str(data) if data else None, force=force)
+    return quantize(model, n_images=n_images, seed=seed, options=options)
+
+
+def test_the_finished_bundle_needs_no_quantizing(bundle_copy: Path) -> None:
+    before = snapshot(bundle_copy), times(bundle_copy)
+    assert go(bundle_copy).unchanged
+    assert (snapshot(bundle_copy), times(bundle_copy)) == before
+
+
+def test_force_gives_the_same_bytes(bundle_copy: Path) -> None:
+    before = snapshot(bundle_copy)
+    assert not go(bundle_copy, force=True).unchanged
+    assert snapshot(bundle_copy)["int8.onnx"] == before["int8.onnx"]
+    assert {"validate", "bench"} <= set(read_manifest(bundle_copy).stages), "the same bytes keep what was measured"
+
+
+def test_another_recipe_gives_another_file_and_strikes_what_was_measured(bundle_copy: Path) -> None:
+    before = snapshot(bundle_copy)
+    outcome = quantize(recipe_name=OTHER_RECIPE, options=Options(bundle=bundle_copy))
+    manifest = read_manifest(bundle_copy)
+    assert snapshot(bundle_copy)["int8.onnx"] != before["int8.onnx"]
+    assert set(manifest.stages) == {"train", "export", "simplify", "quantize"}
+    assert (manifest.validation, manifest.latency, manifest.checks) == ((), (), ())
+    assert not (bundle_copy / "report.md").exists()
+    recipe = manifest.stages["quantize"].settings["recipe"]
+    assert isinstance(recipe, dict)
+    assert (recipe["name"], recipe["per_channel"], recipe["ranges"]) == (OTHER_RECIPE, False, "minmax")
+    (artifact,) = outcome.artifacts
+    assert artifact.parent_sha256 == before["float.onnx"]
+
+
+def test_the_result_is_quantized_and_smaller(finished_bundle: Path) -> None:
+    data = (finished_bundle / "int8.onnx").read_bytes()
+    assert onnx_file.is_quantized(onnx_file.parse(data, "int8.onnx"))
+    assert len(data) < 0.4 * (finished_bundle / "float.onnx").stat().st_size
+
+
+def test_calibration_saw_training_images_and_no_test_image(finished_bundle: Path) -> None:
+    calibration = read_manifest(finished_bundle).calibration
+    assert calibration is not None
+    dataset = load_images("digits", height=32, width=32)
+    hashed = {
+        split: {hashlib.sha256(image.tobytes()).hexdigest() for image in images.pixels}
+        for split, images in (("train", dataset.train), ("test", dataset.test))
+    }
+    used = set(calibration.image_sha256)
+    assert (calibration.split, calibration.n, len(calibration.image_sha256)) == ("train", 512, 512)
+    assert used <= hashed["train"]
+    assert not used & hashed["test"]
+    assert calibration.data_sha256 == dataset.sha256
+
+
+def test_the_seed_chooses_the_images(bundle_copy: Path) -> None:
+    chosen = []
+    for seed in (0, 1):
+        calibration = go(bundle_copy, n_images=20, seed=seed).manifest.calibration
+        assert calibration is not None
+        assert (calibration.n, calibration.seed) == (20, seed)
+        chosen.append(set(calibration.image_sha256))
+    assert chosen[0] != chosen[1]
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.onnx"
+    path.write_bytes(fast_model())
+    return path
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    return save_npz(tmp_path / "images.npz", n_train=70, n_test=20, classes=10)
+
+
+def test_a_float_model_of_ones_own_becomes_a_bundle(
+    tmp_path: Path, mine: Path, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    outcome = go(model=mine, data=images)
+    assert outcome.bundle == Path("artifacts/mine")
+    assert sorted(snapshot(outcome.bundle)) == ["float.onnx", "int8.onnx", "manifest.json"]
+    manifest = read_manifest(outcome.bundle)
+    assert (outcome.bundle / "float.onnx").read_bytes() == mine.read_bytes()
+    assert manifest.stages["export"].settings == {"imported": True}
+    assert manifest.network is not None
+    assert (manifest.network.name, manifest.network.parameters) == ("mine", None)
+    assert manifest.data is not None
+    assert (manifest.data.n_train, manifest.data.n_test) == (70, 20)
+
+
+def test_a_small_set_calibrates_on_all_it_has(tmp_path: Path, mine: Path, images: Path) -> None:
+    calibration = go(tmp_path / "bundle", model=mine, data=images).manifest.calibration
+    assert calibration is not None
+    assert calibration.n == 70
+
+
+def test_a_second_time_the_images_come_from_the_bundle(tmp_path: Path, mine: Path, images: Path) -> None:
+    go(tmp_path / "bundle", model=mine, data=images)
+    images.unlink()
+    assert go(tmp_path / "bundle", model=mine).unchanged
+
+
+def test_a_model_beside_a_manifest_belongs_to_that_bundle(finished_bundle: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(finished_bundle, tmp_path / "elsewhere"))
+    outcome = go(model=folder / "float.onnx")
+    assert outcome.bundle == folder
+    assert outcome.unchanged
+
+
+def test_images_that_are_also_test_images_are_refused(tmp_path: Path, mine: Path) -> None:
+    random = np.random.default_rng(0)
+    x = random.integers(0, 256, (30, 32, 32, 3), np.uint8)
+    np.savez(tmp_path / "leak.npz", x_train=x, y_train=np.arange(30) % 10, x_test=x, y_test=np.arange(30) % 10)
+    with pytest.raises(DataError, match="30 training images, of which 30 are test images as well and were") as caught:
+        go(tmp_path / "bundle", model=mine, data=tmp_path / "leak.npz")
+    assert caught.value.exit_code == 3
+    assert "not test images" in caught.value.next_step
+    assert not (tmp_path / "bundle" / "int8.onnx").exists()
+
+
+def test_shared_images_are_passed_over_and_counted(tmp_path: Path, mine: Path) -> None:
+    random = np.random.default_rng(0)
+    x = random.integers(0, 256, (30, 32, 32, 3), np.uint8)
+    y = np.arange(30) % 10
+    np.savez(tmp_path / "some.npz", x_train=x, y_train=y, x_test=x[:12], y_test=y[:12])
+    calibration = go(tmp_path / "bundle", model=mine, data=tmp_path / "some.npz").manifest.calibration
+    assert calibration is not None
+    assert (calibration.n, calibration.excluded_as_test_images) == (18, 12)
+    shared = {hashlib.sha256(image.tobytes()).hexdigest() for image in x[:12]}
+    assert not shared & set(calibration.image_sha256)
+
+
+def test_more_images_than_there_are_is_an_error_that_says_how_many(bundle_copy: Path) -> None:
+    before = snapshot(bundle_copy)
+    with pytest.raises(DataError, match="5000 calibration images were asked for") as caught:
+        go(bundle_copy, n_images=5000)
+    assert caught.value.next_step.startswith("--images 14")
+    assert snapshot(bundle_copy) == before
+
+
+@pytest.mark.parametrize(("n_images", "seed"), [(0, 0), (-3, 0), (20, -1)])
+def test_numbers_below_their_least_are_refused(bundle_copy: Path, n_images: int, seed: int) -> None:
+    before = snapshot(bundle_copy)
+    wrong = str(min(n_images, seed))
+    with pytest.raises((UsageError, DataError), match=f"found {wrong}") as caught:
+        go(bundle_copy, n_images=n_images, seed=seed)
+    assert caught.value.next_step
+    assert snapshot(bundle_copy) == before
+
+
+def test_an_unknown_recipe_lists_the_known_ones(bundle_copy: Path) -> None:
+    with pytest.raises(UsageError, match="unknown recipe 'int4'; known: u8s8-perchannel-mse-reduced, "):
+        quantize(recipe_name="int4", options=Options(bundle=bundle_copy))
+
+
+def test_a_quantized_model_is_refused_before_anything_is_touched(finished_bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"int8\.onnx: is quantized already; expected a float model") as caught:
+        go(tmp_path / "bundle", model=finished_bundle / "int8.onnx")
+    assert caught.value.next_step
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["missing", "folder", "garbage"])
+def test_what_is_not_a_model_is_refused(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "model.onnx"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "garbage":
+        path.write_bytes(b"\xff" * 100)
+    before = snapshot(tmp_path)
+    words = {"missing": "found nothing", "folder": "found a folder", "garbage": "truncated or not one"}
+    with pytest.raises(ModelError, match=f"model.onnx: expected a.* ONNX model, .*{words[kind]}") as caught:
+        go(tmp_path / "bundle", model=path)
+    assert caught.value.next_step
+    assert snapshot(tmp_path) == before
+
+
+def test_a_model_alone_says_nothing_of_its_images(tmp_path: Path, mine: Path) -> None:
+    with pytest.raises(DataError, match="an ONNX file says nothing of its images") as caught:
+        go(tmp_path / "bundle", model=mine)
+    assert "--data" in caught.value.next_step
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_another_model_does_not_replace_an_exported_one(bundle_copy: Path, mine: Path) -> None:
+    before = snapshot(bundle_copy)
+    with pytest.raises(BundleError, match=r"holds another model, exported from its own checkpoint; .*mine\.onnx"):
+        go(bundle_copy, model=mine)
+    assert snapshot(bundle_copy) == before
+    go(bundle_copy, model=mine, force=True)
+    assert (bundle_copy / "float.onnx").read_bytes() == mine.read_bytes()
+    assert set(read_manifest(bundle_copy).stages) == {"train", "export", "quantize"}
+
+
+def test_a_changed_float_model_is_refused(bundle_copy: Path) -> None:
+    (bundle_copy / "float.onnx").write_bytes(fast_model())
+    with pytest.raises(BundleError, match=r"float\.onnx: expected SHA-256 .* the file was changed") as caught:
+        go(bundle_copy)
+    assert caught.value.next_step == "edgecnn export model.pt"

@@ -1,0 +1,175 @@
+"""All stages in order; what is done already is not done again, what was spoiled is."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from edgecnn.errors import BundleError, DataError, TargetError, UsageError
+from edgecnn.measure.latency import BenchSettings
+from edgecnn.pipeline.context import Options
+from edgecnn.pipeline.export import export
+from edgecnn.pipeline.quantize import quantize
+from edgecnn.pipeline.run import RunResult, RunSettings, run
+from edgecnn.pipeline.verdict import Gates
+from edgecnn.training import TrainingSettings
+from tests.bundles import fast_model, missing_target, read_manifest, save_npz, snapshot, times
+
+STAGES = ["train", "export", "simplify", "quantize", "validate", "bench", "report"]
+QUICK = BenchSettings(pairs=6, rounds=1, seconds=0.1)
+
+
+def settings(
+    *,
+    epochs: int = 2,
+    gates: Gates | None = None,
+    model: str = "simplecnn",
+    recipe: str = "u8s8-perchannel-mse-reduced",
+    targets: tuple[str, ...] = ("cpu",),
+) -> RunSettings:
+    return RunSettings(
+        model=model,
+        training=TrainingSettings(epochs=epochs),
+        recipe=recipe,
+        bench=QUICK,
+        targets=targets,
+        gates=gates or Gates(max_drop_pp=100),
+    )
+
+
+def go(folder: Path, chosen: RunSettings | None = None, *, data: str | None = None) -> RunResult:
+    return run(settings=chosen or settings(), options=Options(bundle=folder, data=data))
+
+
+def stages(result: RunResult, *, unchanged: bool) -> list[str]:
+    return [outcome.stage for outcome in result.outcomes if outcome.unchanged is unchanged]
+
+
+def test_the_finished_bundle_has_every_stage_and_file(finished_bundle: Path) -> None:
+    manifest = read_manifest(finished_bundle)
+    found = snapshot(finished_bundle)
+    assert set(manifest.stages) == set(STAGES)
+    assert sorted(found) == ["float.onnx", "int8.onnx", "manifest.json", "model.pt", "report.md"]
+    for name in found.keys() - {"manifest.json"}:
+        artifact = manifest.artifact(name)
+        assert artifact is not None
+        assert artifact.sha256 == found[name]
+        assert artifact.size_bytes == (finished_bundle / name).stat().st_size
+
+
+def test_every_file_has_its_parent_back_to_the_checkpoint(finished_bundle: Path) -> None:
+    manifest = read_manifest(finished_bundle)
+    chain = [(artifact.stage, artifact.parent_sha256) for artifact in manifest.artifacts if artifact.stage != "report"]
+    hashes = [artifact.sha256 for artifact in manifest.artifacts]
+    assert chain == [("train", None), ("export", hashes[0]), ("simplify", hashes[1]), ("quantize", hashes[2])]
+
+
+def test_a_second_run_does_nothing(bundle_copy: Path) -> None:
+    before = snapshot(bundle_copy), times(bundle_copy)
+    result = go(bundle_copy)
+    assert stages(result, unchanged=True) == STAGES
+    assert result.verdict.passed
+    assert result.manifest == read_manifest(bundle_copy)
+    assert (snapshot(bundle_copy), times(bundle_copy)) == before
+
+
+def test_another_recipe_begins_at_quantize(bundle_copy: Path) -> None:
+    result = go(bundle_copy, settings(recipe="u8u8-perchannel-mse"))
+    assert stages(result, unchanged=True) == ["train", "export", "simplify"]
+    assert stages(result, unchanged=False) == ["quantize", "validate", "bench", "report"]
+    back = go(bundle_copy)
+    assert stages(back, unchanged=False) == ["quantize", "validate", "bench", "report"]
+
+
+@pytest.mark.parametrize(
+    ("name", "again"),
+    [
+        ("int8.onnx", {"quantize"}),
+        ("report.md", {"report"}),
+        ("float.onnx", {"export", "simplify", "quantize", "validate", "bench"}),
+    ],
+)
+def test_a_spoiled_file_is_made_again(bundle_copy: Path, name: str, again: set[str]) -> None:
+    before = snapshot(bundle_copy)
+    (bundle_copy / name).write_bytes((bundle_copy / name).read_bytes()[:-1])
+    result = go(bundle_copy)
+    # the report is made again if a stage took another tenth of a second
+    assert set(stages(result, unchanged=False)) - {"report"} == again - {"report"}
+    assert "report" not in again or "report" in stages(result, unchanged=False)
+    if name != "report.md":
+        assert snapshot(bundle_copy)[name] == before[name]
+
+
+def test_a_spoiled_checkpoint_is_not_trained_over(bundle_copy: Path) -> None:
+    (bundle_copy / "model.pt").write_bytes(b"mine")
+    before = snapshot(bundle_copy)
+    with pytest.raises(BundleError, match=r"model\.pt: is not the checkpoint that the manifest names"):
+        go(bundle_copy)
+    assert snapshot(bundle_copy) == before
+
+
+def test_every_gate_is_in_the_verdict_and_the_manifest(bundle_copy: Path) -> None:
+    result = go(bundle_copy, settings(gates=Gates(max_drop_pp=100, max_size_bytes=1000)))
+    assert [(check.name, check.passed) for check in result.verdict.checks] == [
+        ("accuracy drop on cpu", True),
+        ("size of int8.onnx", False),
+    ]
+    assert result.verdict.exit_code == 1
+    assert read_manifest(bundle_copy).checks == result.verdict.checks
+    assert "FAILED" in (bundle_copy / "report.md").read_text()
+    assert stages(result, unchanged=False) == ["report"], "a gate measures nothing anew"
+
+
+def test_gates_that_are_not_asked_for_any_more_are_gone(bundle_copy: Path) -> None:
+    go(bundle_copy, settings(gates=Gates(max_drop_pp=100, max_size_bytes=1000)))
+    assert go(bundle_copy).verdict.passed
+    assert [check.name for check in read_manifest(bundle_copy).checks] == ["accuracy drop on cpu"]
+
+
+def test_the_images_of_the_bundle_are_used_unless_others_are_named(bundle_copy: Path) -> None:
+    assert stages(go(bundle_copy, data="digits"), unchanged=True) == STAGES
+
+
+def test_a_given_checkpoint_is_kept(finished_bundle: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "bundle"
+    given = Path(shutil.copy(finished_bundle / "model.pt", tmp_path / "given.pt"))
+    export(given, options=Options(bundle=folder))
+    result = go(folder, settings(epochs=1))
+    assert [outcome.stage for outcome in result.outcomes] == STAGES[1:]
+    assert stages(result, unchanged=True) == ["export"]
+    assert (folder / "model.pt").read_bytes() == given.read_bytes()
+
+
+def test_a_given_float_model_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "mine.onnx").write_bytes(fast_model())
+    images = save_npz(tmp_path / "images.npz", n_train=40, n_test=20, classes=10)
+    folder = tmp_path / "bundle"
+    quantize(tmp_path / "mine.onnx", options=Options(bundle=folder, data=str(images)))
+    result = go(folder)
+    assert [outcome.stage for outcome in result.outcomes] == STAGES[2:]
+    assert "train" not in read_manifest(folder).stages
+    assert not (folder / "model.pt").exists()
+    assert stages(go(folder), unchanged=True) == STAGES[2:]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "error", "words"),
+    [
+        (settings(model="vgg"), UsageError, "unknown model 'vgg'"),
+        (settings(recipe="int2"), UsageError, "unknown recipe 'int2'"),
+        (settings(targets=("cpu", "gpu")), UsageError, "unknown provider 'gpu'"),
+        (settings(targets=("cpu", missing_target())), TargetError, "not available here"),
+    ],
+)
+def test_a_wrong_name_is_met_before_any_work(
+    tmp_path: Path, chosen: RunSettings, error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        go(tmp_path / "bundle", chosen, data="digits")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_images_that_do_not_exist_make_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="nothing at that path"):
+        go(tmp_path / "bundle", data=str(tmp_path / "nowhere"))
+    assert list(tmp_path.iterdir()) == []

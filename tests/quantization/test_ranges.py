@@ -1,0 +1,348 @@
+"""Activation ranges: those of all images at once, whatever the batches, in memory that does not grow."""
+
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from onnx import ModelProto, NodeProto, ValueInfoProto
+
+from edgecnn.data.images import Images
+from edgecnn.errors import DataError, EdgecnnError, ExitCode, ModelError, StageError
+from edgecnn.progress import SILENT, Progress
+from edgecnn.quantization import ranges
+from edgecnn.quantization.ranges import CANDIDATES, LEVELS, N_BINS, Range, activation_ranges, least_squares_range
+from edgecnn.quantization.recipes import RangeMethod
+from edgecnn.targets import reference_session
+from tests.graphs import Array, copy, evaluate, make_model, node, small_cnn
+from tests.support import make_images
+
+TENSORS = ["x", "conv", "relu", "pool", "flat", "y"]
+IMAGES = make_images(100, size=8)
+Float64 = NDArray[np.float64]
+
+
+def measure(
+    model: ModelProto,
+    images: Images,
+    method: RangeMethod = "minmax",
+    *,
+    tensors: Sequence[str] = TENSORS,
+    progress: Progress = SILENT,
+) -> dict[str, Range]:
+    spec = reference_session(model.SerializeToString(), model_name="float").input
+    return activation_ranges(model, list(tensors), images, method, input_spec=spec, threads=1, progress=progress)
+
+
+def all_at_once(model: ModelProto, images: Images, tensors: Sequence[str] = TENSORS) -> dict[str, Array]:
+    """Return every value of every tensor on all images, in one batch, unoptimized."""
+    x = images.pixels.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
+    watched = copy(model)
+    watched.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "N"
+    del watched.graph.output[:]
+    inner = [name for name in tensors if name != "x"]
+    types = {"conv": 4, "relu": 4, "pool": 4}
+    for name in inner:
+        value = ValueInfoProto(name=name)
+        value.type.tensor_type.elem_type = 1
+        for _ in range(types.get(name, 2)):
+            value.type.tensor_type.shape.dim.add()
+        watched.graph.output.append(value)
+    return {"x": x} | dict(zip(inner, evaluate(watched, {"x": np.ascontiguousarray(x)}), strict=True))
+
+
+def close(found: dict[str, Range], expected: dict[str, tuple[float, float]], tolerance: float = 2e-6) -> None:
+    assert set(found) == set(expected)
+    for name, (low, high) in expected.items():
+        reach = tolerance * (high - low)
+        assert found[name].low == pytest.approx(low, abs=reach)
+        assert found[name].high == pytest.approx(high, abs=reach)
+
+
+def with_zero(values: dict[str, Array]) -> dict[str, tuple[float, float]]:
+    return {name: (min(float(a.min()), 0.0), max(float(a.max()), 0.0)) for name, a in values.items()}
+
+
+def shifted(low: float, high: float) -> ModelProto:
+    """Return a network in which tensor ``t`` runs from ``low`` for a black pixel to ``high`` for a white one."""
+    return make_model(
+        [
+            node("Mul", ["x", "width"], ["wide"]),
+            node("Add", ["wide", "low"], ["t"]),
+            node("GlobalAveragePool", ["t"], ["mean"]),
+            node("Flatten", ["mean"], ["y"]),
+        ],
+        {"width": high - low, "low": low},
+        outputs={"y": ("N", 3)},
+    )
+
+
+# The whole set, however it is cut into batches
+
+
+@settings(max_examples=40)
+@given(n=st.integers(1, 100), batch=st.integers(1, 120))
+def test_minmax_is_that_of_one_big_batch_for_any_number_of_images_and_any_batch(n: int, batch: int) -> None:
+    images = IMAGES.take(np.arange(n))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ranges, "BATCH_SIZE", batch)
+        found = measure(small_cnn(), images)
+    close(found, with_zero(all_at_once(small_cnn(), images)))
+
+
+@settings(max_examples=20)
+@given(n=st.integers(1, 100), batch=st.integers(1, 120))
+def test_mse_is_that_of_one_big_batch_for_any_number_of_images_and_any_batch(n: int, batch: int) -> None:
+    images = IMAGES.take(np.arange(n))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ranges, "BATCH_SIZE", batch)
+        found = measure(small_cnn(), images, "mse")
+        patch.setattr(ranges, "BATCH_SIZE", n)
+        whole = measure(small_cnn(), images, "mse")
+    step = float(CANDIDATES[0] - CANDIDATES[1])  # rounding may tip two candidates that are as good
+    close(found, {name: (r.low, r.high) for name, r in whole.items()}, tolerance=1.5 * step / CANDIDATES[-1])
+
+
+@pytest.mark.parametrize("method", ["minmax", "mse"])
+@pytest.mark.parametrize("batch", [1, 7, 32, 150])
+def test_a_fixed_batch_gives_the_same_ranges_as_one_that_varies(method: RangeMethod, batch: int) -> None:
+    varying = measure(small_cnn(), IMAGES, method)
+    fixed = measure(small_cnn(batch=batch), IMAGES, method)
+    close(fixed, {name: (r.low, r.high) for name, r in varying.items()})
+
+
+def test_the_images_that_fill_up_a_fixed_batch_are_not_counted_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[dict[str, int]] = []
+
+    def keep(histogram: NDArray[np.int64], observed: Range) -> Range:
+        seen.append({"counted": int(histogram.sum())})
+        return observed
+
+    monkeypatch.setattr(ranges, "least_squares_range", keep)
+    measure(small_cnn(batch=32), IMAGES, "mse")
+    assert [item["counted"] for item in seen] == [100 * size for size in (192, 144, 144, 36, 36, 3)]
+
+
+def test_only_the_tensors_asked_for_are_measured() -> None:
+    assert list(measure(small_cnn(), IMAGES, tensors=["pool"])) == ["pool"]
+
+
+@pytest.mark.parametrize("method", ["minmax", "mse"])
+def test_the_number_of_arrays_alive_does_not_grow_with_the_images(
+    method: RangeMethod, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alive: weakref.WeakSet[Any] = weakref.WeakSet()
+    peaks: list[int] = []
+    batches: list[int] = []
+    original = ranges._Stream._run
+
+    class Kept(np.ndarray[Any, Any]):
+        """An array that a set can hold weakly."""
+
+        __hash__ = object.__hash__  # type: ignore[assignment]
+
+    def counted(self: ranges._Stream, batch: Any) -> dict[str, Any]:
+        peaks[-1] = max(peaks[-1], len(alive))
+        batches[-1] += 1
+        values = {name: array.view(Kept) for name, array in original(self, batch).items()}
+        for array in values.values():
+            alive.add(array)
+        return values
+
+    monkeypatch.setattr(ranges._Stream, "_run", counted)
+    for n in (64, 1024):
+        peaks.append(0)
+        batches.append(0)
+        measure(small_cnn(), make_images(n, size=8), method)
+    assert batches[1] == 16 * batches[0]
+    assert 0 < peaks[0] == peaks[1]
+
+
+def test_progress_counts_every_image_in_every_pass() -> None:
+    class Listener:
+        def __init__(self) -> None:
+            self.heard: list[tuple[str, int, int]] = []
+
+        def say(self, text: str) -> None:
+            raise AssertionError(text)
+
+        def update(self, task: str, done: int, total: int, detail: str = "") -> None:
+            self.heard.append((task, done, total))
+
+    once, twice = Listener(), Listener()
+    measure(small_cnn(batch=32), IMAGES, progress=once)
+    measure(small_cnn(), IMAGES, "mse", progress=twice)
+    assert once.heard == [("calibrate", done, 100) for done in (32, 64, 96, 100)]
+    assert twice.heard == [("calibrate", done, 200) for done in (32, 64, 96, 100, 132, 164, 196, 200)]
+
+
+# Values that are odd
+
+
+@pytest.mark.parametrize("method", ["minmax", "mse"])
+def test_zero_is_always_inside(method: RangeMethod) -> None:
+    above = measure(shifted(2.0, 3.0), IMAGES, method, tensors=["t"])["t"]
+    below = measure(shifted(-3.0, -2.0), IMAGES, method, tensors=["t"])["t"]
+    assert above.low == 0
+    assert 0.3 * 3 <= above.high <= 3.001
+    assert below.high == 0
+    assert -3.001 <= below.low <= -0.3 * 3
+
+
+@pytest.mark.parametrize("method", ["minmax", "mse"])
+def test_a_tensor_of_nothing_but_zeros_has_no_width(method: RangeMethod) -> None:
+    assert measure(shifted(0.0, 0.0), IMAGES, method, tensors=["t"])["t"] == Range(low=0.0, high=0.0)
+
+
+@pytest.mark.parametrize("value", [5.0, -5.0, 1e-30, 1e30])
+def test_a_constant_tensor_reaches_from_zero_to_the_constant(value: float) -> None:
+    found = measure(shifted(value, value), IMAGES, "mse", tensors=["t"])["t"]
+    single = float(np.float32(value))
+    assert (found.low, found.high) == (min(single, 0.0), max(single, 0.0))
+
+
+@pytest.mark.parametrize(("low", "high"), [(1000.0, 1000.01), (-1e6, -1e6 + 1), (1e30, 1.0001e30), (0.0, 1e-38)])
+def test_a_narrow_range_far_from_zero_is_no_trouble(low: float, high: float) -> None:
+    found = measure(shifted(low, high), IMAGES, "mse", tensors=["t"])["t"]
+    largest = max(abs(low), abs(high))
+    assert found.low <= 0 <= found.high
+    assert 0.29 * largest < max(-found.low, found.high) < 1.001 * largest
+
+
+def broken(*nodes: NodeProto) -> ModelProto:
+    return make_model(
+        [*nodes, node("Flatten", ["bad"], ["y"], name="flatten")], {"big": 1e30}, outputs={"y": ("N", 192)}
+    )
+
+
+@pytest.mark.parametrize(
+    ("nodes", "layer"),
+    [
+        ([node("Neg", ["x"], ["minus"]), node("Sqrt", ["minus"], ["bad"], name="root")], "root"),
+        ([node("Div", ["x", "x"], ["bad"], name="ratio")], "ratio"),
+        ([node("Mul", ["x", "big"], ["large"]), node("Mul", ["large", "big"], ["bad"], name="overflow")], "overflow"),
+        ([node("Neg", ["x"], ["minus"]), node("Sqrt", ["minus"], ["bad"], name="")], "Sqrt"),
+    ],
+)
+@pytest.mark.parametrize("method", ["minmax", "mse"])
+def test_the_first_layer_that_gives_nan_or_infinity_is_named(
+    nodes: list[NodeProto], layer: str, method: RangeMethod
+) -> None:
+    inner = [name for item in nodes for name in item.output]
+    with pytest.raises(StageError) as caught:
+        measure(broken(*nodes), IMAGES, method, tensors=["x", *inner, "y"])
+    assert caught.value.exit_code == ExitCode.STAGE_FAILED
+    assert f"the layer {layer} gives NaN or infinite values (tensor bad)" in caught.value.message
+    assert caught.value.next_step
+
+
+def test_nan_on_the_last_image_alone_is_found() -> None:
+    pixels = np.full((70, 8, 8, 3), 255, np.uint8)
+    pixels[-1, 3, 3, 1] = 0
+    images = Images(pixels=pixels, labels=np.zeros(70, np.int64), classes=("one",), split="train")
+    model = broken(node("Reciprocal", ["x"], ["bad"], name="inverse"))
+    with pytest.raises(StageError, match="layer inverse"):
+        measure(model, images, tensors=["bad"])
+
+
+def refused(error: type[EdgecnnError], images: Images, model: ModelProto | None = None) -> EdgecnnError:
+    with pytest.raises(error) as caught:
+        measure(model or small_cnn(), images)
+    assert type(caught.value) is error
+    assert caught.value.next_step
+    return caught.value
+
+
+def test_test_images_are_refused() -> None:
+    error = refused(DataError, make_images(24, size=8, split="test"))
+    assert error.exit_code == ExitCode.BAD_INPUT
+    assert "training images only" in error.message
+
+
+def test_no_images_are_refused() -> None:
+    assert "no images" in refused(DataError, IMAGES.take(np.arange(0))).message
+
+
+def test_images_of_another_size_are_refused() -> None:
+    assert "the images are 9x9" in refused(ModelError, make_images(4, size=9)).message
+
+
+def test_a_model_that_cannot_run_the_batch_is_a_failed_stage() -> None:
+    model = make_model(
+        [node("Reshape", ["x", "shape"], ["flat"], name="reshape"), node("Relu", ["flat"], ["y"])],
+        {"shape": np.array([1, 192])},
+        outputs={"y": ("N", 192)},
+    )
+    with pytest.raises(StageError, match="ONNX Runtime failed while running the float model on 32 images"):
+        measure(model, IMAGES, tensors=["x", "flat", "y"])
+
+
+# Least squares
+
+
+def squared_error(histogram: NDArray[np.int64], observed: Range, factor: float) -> float:
+    """Return the error of one candidate, value by value, with the grid written out."""
+    low, high = min(observed.low, 0.0) * factor, max(observed.high, 0.0) * factor
+    scale = (high - low) / 255
+    zero_point = round(-low / scale)
+    grid = np.array([(level - zero_point) * scale for level in range(256)])
+    width = (observed.high - observed.low) / len(histogram)
+    centers = observed.low + width * (np.arange(len(histogram)) + 0.5)
+    middles = (grid[:-1] + grid[1:]) / 2
+    nearest = grid[np.searchsorted(middles, centers)]
+    return float((histogram * (centers - nearest) ** 2).sum())
+
+
+@st.composite
+def histograms(draw: st.DrawFn) -> NDArray[np.int64]:
+    """Return counts that are mostly in one place, with some anywhere."""
+    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    center, spread = draw(st.floats(0, N_BINS)), draw(st.floats(1, N_BINS))
+    bulk = random.normal(center, spread, draw(st.integers(1, 5000)))
+    outliers = random.uniform(0, N_BINS, draw(st.integers(0, 50)))
+    places = np.clip(np.concatenate([bulk, outliers]), 0, N_BINS - 1).astype(int)
+    return np.bincount(places, minlength=N_BINS).astype(np.int64)
+
+
+@settings(max_examples=60)
+@given(histograms(), st.floats(-100, 99), st.floats(0.01, 100))
+def test_no_candidate_is_better_than_the_one_chosen(histogram: NDArray[np.int64], low: float, width: float) -> None:
+    observed = Range(low=low, high=low + width)
+    found = least_squares_range(histogram, observed)
+    ends = (min(low, 0.0), max(low + width, 0.0))
+    factor = found.high / ends[1] if ends[1] else found.low / ends[0]
+    assert found.low == pytest.approx(ends[0] * factor)
+    assert found.high == pytest.approx(ends[1] * factor)
+    assert np.isclose(CANDIDATES, factor).any()
+    errors = [squared_error(histogram, observed, candidate) for candidate in CANDIDATES]
+    assert squared_error(histogram, observed, factor) <= min(errors) * (1 + 1e-6) + 1e-12
+
+
+def test_the_candidates_shrink_the_range_to_no_less_than_a_third() -> None:
+    assert (CANDIDATES[0], LEVELS) == (1.0, 255)
+    assert 0.25 < CANDIDATES[-1] < 0.35
+    assert (np.diff(CANDIDATES) < 0).all()
+
+
+def test_a_lonely_outlier_is_clipped() -> None:
+    histogram = np.zeros(N_BINS, np.int64)
+    histogram[: N_BINS // 3] = 10_000
+    histogram[-1] = 1
+    found = least_squares_range(histogram, Range(low=0.0, high=1.0))
+    assert found.low == 0
+    assert 0.3 < found.high < 0.5
+
+
+def test_values_spread_evenly_keep_nearly_their_whole_range() -> None:
+    found = least_squares_range(np.full(N_BINS, 100), Range(low=-1.0, high=1.0))
+    assert found.high > 0.98
+    assert found.low == pytest.approx(-found.high)
+
+
+def test_a_range_without_width_stays_as_it_is() -> None:
+    histogram = np.zeros(N_BINS, np.int64)
+    assert least_squares_range(histogram, Range(low=0.0, high=0.0)) == Range(low=0.0, high=0.0)

@@ -1,0 +1,100 @@
+"""Short tables for the terminal: the figures of the records, and nothing that could be taken for markup."""
+
+import io
+
+import pytest
+from rich.console import Console, RenderableType
+
+from edgecnn.bundle.manifest import Check
+from edgecnn.report import text
+from tests.bundles import fixed_manifest, latency_result, validation_result
+
+
+def shown(item: RenderableType) -> str:
+    """Return what a wide terminal without colours shows, each line without what pads it."""
+    console = Console(file=io.StringIO(), width=140, markup=False, emoji=False, highlight=False)
+    console.print(item)
+    assert isinstance(console.file, io.StringIO)
+    return "\n".join(" ".join(line.split()) for line in console.file.getvalue().splitlines() if line.strip())
+
+
+def test_files_are_listed_with_size_and_hash() -> None:
+    lines = shown(text.artifacts_table(fixed_manifest().artifacts)).splitlines()
+    assert lines[0] == "Files"
+    assert lines[1] == "file made by bytes SHA-256"
+    assert lines[-1] == f"int8.onnx quantize 73,642 {'c' * 16}…"
+    assert len(lines) == 3 + 3
+
+
+def test_accuracy_is_shown_with_its_interval() -> None:
+    lines = shown(text.validation_table([validation_result()])).splitlines()
+    assert lines[1] == "target float int8 drop 95% interval p agree images"
+    assert lines[-1] == "cpu 73.22% 73.10% +0.12 -0.23..+0.48 0.57 96.5% 8123"
+
+
+def test_the_class_that_lost_most_comes_first() -> None:
+    (result,) = fixed_manifest().validation
+    lines = shown(text.class_table(result)).splitlines()
+    assert lines[0] == "Drop by class on cpu"
+    assert lines[-2:] == ["cat 4,061 71.72% 71.47% +0.25", "dog <b> 4,062 74.72% 74.84% -0.12"]
+
+
+def test_a_class_may_be_called_anything() -> None:
+    (result,) = fixed_manifest().validation
+    names = ("[bold]cat[/]", "\x1b[31mdog\n")
+    rows = [row.model_copy(update={"name": name}) for row, name in zip(result.per_class, names, strict=True)]
+    found = shown(text.class_table(result.model_copy(update={"per_class": tuple(rows)})))
+    assert "[bold]cat[/] 4,061" in found
+    assert "[31mdog 4,062" in found
+    assert "\x1b" not in found
+
+
+def test_latency_is_shown_float_above_int8() -> None:
+    lines = shown(text.latency_table([latency_result(batch=8, threads=2)])).splitlines()
+    assert lines[-2:] == ["cpu 8 2 float 23.5 24.6 29.7", "int8 38.1 39.2 55.4 0.612 0.601..0.623"]
+
+
+@pytest.mark.parametrize(
+    ("word", "speedup", "sentence"),
+    [
+        ("faster", (1.5123, 1.4, 1.6), "cpu: int8 is 1.51 times as fast as float here."),
+        ("same", (1.01, 0.98, 1.03), "cpu: int8 and float are equally fast here, within the noise."),
+        (
+            "slower",
+            (0.5, 0.4, 0.6),
+            "cpu: int8 is SLOWER than float here: it takes 2.00 times as long. Ship float on this target, "
+            "unless the smaller file is what you need.",
+        ),
+    ],
+)
+def test_the_verdict_on_speed_is_a_sentence(word: str, speedup: tuple[float, float, float], sentence: str) -> None:
+    assert text.latency_sentence(latency_result(word=word, speedup=speedup)).plain == sentence
+
+
+def test_slower_is_red() -> None:
+    assert "red" in str(text.latency_sentence(latency_result(word="slower")).style)
+
+
+def test_checks_show_what_was_measured_and_asked() -> None:
+    checks = (
+        Check(name="size of int8.onnx", measured=12_345_678, limit=1_048_576, unit="bytes, at most", passed=False),
+        Check(name="accuracy drop on cpu", measured=0.27777777, limit=1.0, unit="points, at most", passed=True),
+    )
+    lines = shown(text.checks_table(checks)).splitlines()
+    assert lines[-2:] == [
+        "size of int8.onnx 12345678 1048576 bytes, at most FAILED",
+        "accuracy drop on cpu 0.2778 1 points, at most passed",
+    ]
+
+
+@pytest.mark.parametrize(("passed", "word"), [(True, "PASSED"), (False, "FAILED")])
+def test_the_last_line_says_the_verdict_and_where_the_report_is(passed: bool, word: str) -> None:
+    assert text.verdict_line("models[v2]", passed).plain == f"{word}  report: models[v2]/report.md"
+
+
+def test_a_target_that_cannot_run_says_why_and_what_would_help() -> None:
+    found = shown(
+        text.targets_table([("cpu", "this CPU", None, ""), ("qnn", "a phone", "no such provider", "buy one")])
+    )
+    assert "cpu ready this CPU" in found
+    assert "qnn no such provider; buy one a phone" in found

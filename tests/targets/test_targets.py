@@ -1,0 +1,96 @@
+"""The table of targets: each row runs a model wholly, or says why it cannot run here."""
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from edgecnn import targets
+from edgecnn.errors import ExitCode, ModelError, TargetError, UsageError
+from edgecnn.targets import TARGETS, Target, open_session, reference_session, require, target
+from tests.graphs import evaluate, small_cnn
+
+MODEL = small_cnn()
+DATA = MODEL.SerializeToString()
+X = np.random.default_rng(0).random((4, 3, 8, 8), np.float32)
+rows = pytest.mark.parametrize(("name", "row"), TARGETS.items(), ids=TARGETS)
+
+
+@rows
+def test_a_target_runs_the_whole_model_itself_or_says_why_not(name: str, row: Target) -> None:
+    if row.provider in onnxruntime.get_available_providers():
+        session = open_session(name, DATA, model_name="float.onnx")
+        assert set(session.nodes_by_provider) == {row.provider}
+        assert sum(session.nodes_by_provider.values()) > 0
+        assert session.clock == row.clock
+        np.testing.assert_allclose(session.run(X), evaluate(MODEL, {"x": X})[0], rtol=1e-4, atol=1e-4)
+        return
+    with pytest.raises(TargetError) as caught:
+        open_session(name, DATA, model_name="float.onnx")
+    assert caught.value.exit_code == ExitCode.TARGET_UNAVAILABLE
+    assert caught.value.message.startswith(f"{name}: not available here: ")
+    assert row.provider in caught.value.message
+    assert onnxruntime.__version__ in caught.value.message
+    assert caught.value.next_step == row.remedy
+
+
+@pytest.mark.filterwarnings("ignore:Specified provider")
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [(name, row) for name, row in TARGETS.items() if row.provider not in onnxruntime.get_available_providers()],
+)
+def test_a_target_that_only_seems_ready_does_not_fall_back(
+    name: str, row: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [row.provider])
+    with pytest.raises(TargetError, match=f"{row.provider} does not run the whole model") as caught:
+        open_session(name, DATA, model_name="float.onnx")
+    assert caught.value.exit_code == ExitCode.TARGET_UNAVAILABLE
+
+
+@rows
+def test_a_row_names_a_provider_that_onnx_runtime_knows(name: str, row: Target) -> None:
+    assert row.provider in onnxruntime.get_all_providers()
+    assert row.clock in ("measured", "emulated", "simulated")
+    assert row.summary
+    assert row.remedy
+
+
+def test_no_two_rows_are_the_same() -> None:
+    assert len({row.provider for row in TARGETS.values()}) == len(TARGETS)
+    assert len({row.summary for row in TARGETS.values()}) == len(TARGETS)
+
+
+def test_the_cpu_is_always_there() -> None:
+    assert require("cpu") is TARGETS["cpu"]
+
+
+@pytest.mark.parametrize("name", ["", "CPU", "cuda", "cpu "])
+@pytest.mark.parametrize("ask", [target, require, lambda name: open_session(name, DATA, model_name="float.onnx")])
+def test_an_unknown_target_lists_the_known_ones(name: str, ask: object) -> None:
+    assert callable(ask)
+    with pytest.raises(UsageError) as caught:
+        ask(name)
+    assert caught.value.exit_code == ExitCode.USAGE
+    assert repr(name) in caught.value.message
+    for known in TARGETS:
+        assert known in caught.value.message
+    assert caught.value.next_step == "edgecnn targets"
+
+
+def test_a_provider_that_is_installed_but_runs_no_node_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    azure = Target(provider="AzureExecutionProvider", clock="measured", summary="a cloud", remedy="none")
+    assert azure.why_not(azure.provider) is None
+    monkeypatch.setitem(targets.TARGETS, "azure", azure)
+    with pytest.raises(TargetError, match=r"float\.onnx: AzureExecutionProvider does not run the whole model"):
+        open_session("azure", DATA, model_name="float.onnx")
+
+
+def test_a_broken_model_is_the_models_fault() -> None:
+    with pytest.raises(ModelError, match=r"float\.onnx"):
+        open_session("cpu", DATA[:-50], model_name="float.onnx")
+
+
+def test_the_reference_is_the_cpu() -> None:
+    session = reference_session(DATA, model_name="float.onnx")
+    assert set(session.nodes_by_provider) == {"CPUExecutionProvider"}
+    np.testing.assert_allclose(session.run(X), evaluate(MODEL, {"x": X})[0], rtol=1e-4, atol=1e-4)

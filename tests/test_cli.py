@@ -1,0 +1,484 @@
+"""The command line: what it prints, what it exits with, and the whole way through as a user types it."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgecnn.cli import _main
+from edgecnn.errors import BundleError
+from edgecnn.targets import TARGETS
+from edgecnn.version import __version__
+from tests.bundles import (
+    fast_model,
+    missing_target,
+    nan_model,
+    plant,
+    read_manifest,
+    save_npz,
+    scramble_int8,
+    slow_model,
+    snapshot,
+    times,
+)
+from tests.golden_files import assert_golden
+from tests.program import edgecnn, environment
+
+COMMANDS = ("run", "train", "export", "simplify", "quantize", "validate", "bench", "report", "targets")
+STAGES = COMMANDS[1:-1]
+RUN = ("run", "--data", "digits", "--epochs", "2", "--max-drop", "100")
+QUICK = ("--pairs", "6", "--rounds", "1", "--seconds", "0.1")
+
+
+@dataclass(frozen=True)
+class Result:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> dict[str, Any]:
+        """Return the only line of stdout as an object."""
+        assert self.out.count("\n") == 1, self.out
+        found = json.loads(self.out)
+        assert isinstance(found, dict)
+        return found
+
+
+Call = Callable[..., Result]
+
+
+@pytest.fixture
+def call(capfd: pytest.CaptureFixture[str]) -> Iterator[Call]:
+    """Return a way to run a command in this process; what libraries in C print is caught, too."""
+
+    def run(*arguments: object) -> Result:
+        capfd.readouterr()
+        code = _main([str(argument) for argument in arguments])
+        found = capfd.readouterr()
+        return Result(code=code, out=found.out, err=found.err)
+
+    handler = signal.getsignal(signal.SIGTERM)
+    yield run
+    signal.signal(signal.SIGTERM, handler)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """Return a folder in which ``edgecnn run`` was typed, and what it answered."""
+    folder = tmp_path_factory.mktemp("made")
+    return folder, edgecnn(*RUN, cwd=folder)
+
+
+@pytest.fixture
+def bundle(made: tuple[Path, object], tmp_path: Path) -> Path:
+    """Return a copy of the bundle that ``run`` made, to spoil."""
+    return Path(shutil.copytree(made[0] / "artifacts/simplecnn", tmp_path / "bundle"))
+
+
+# Help.
+
+
+def test_the_help_lists_every_command(call: Call) -> None:
+    found = call("--help")
+    assert found.code == 0
+    assert_golden("help.txt", found.out)
+    assert call().out == found.out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_a_command(call: Call, command: str) -> None:
+    found = call(command, "--help")
+    assert found.code == 0
+    assert_golden(f"help-{command}.txt", found.out)
+
+
+def test_the_version(call: Call) -> None:
+    assert call("--version").out == f"edgecnn {__version__}\n"
+
+
+# The whole way, as processes.
+
+
+def test_run_goes_all_the_way(made: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    folder, finished = made
+    assert finished.returncode == 0, finished.stderr
+    assert "Traceback" not in finished.stderr
+    bundle = folder / "artifacts" / "simplecnn"
+    assert [path.name for path in folder.iterdir()] == ["artifacts"]
+    assert sorted(snapshot(bundle)) == ["float.onnx", "int8.onnx", "manifest.json", "model.pt", "report.md"]
+    assert set(read_manifest(bundle).stages) == set(STAGES)
+    for words in ("Top-1 accuracy", "Latency, microseconds", "int8", "PASSED  report: artifacts/simplecnn/report.md"):
+        assert words in finished.stdout
+    assert "exporting with torch.onnx" in finished.stderr
+    assert "exporting" not in finished.stdout
+
+
+def test_a_second_run_says_that_nothing_changed_and_changes_nothing(
+    made: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    folder, first = made
+    before = snapshot(folder), times(folder)
+    again = edgecnn(*RUN, cwd=folder)
+    assert again.returncode == 0
+    assert again.stderr.splitlines() == [f"{stage}: nothing changed, not done again" for stage in STAGES]
+    assert again.stdout == first.stdout
+    assert (snapshot(folder), times(folder)) == before
+
+
+def test_the_stages_one_by_one_need_no_flags(tmp_path: Path) -> None:
+    bundle = Path("artifacts/simplecnn")
+
+    def type_in(*words: str) -> str:
+        finished = edgecnn(*words, cwd=tmp_path)
+        assert finished.returncode == 0, finished.stderr
+        assert "Traceback" not in finished.stderr
+        return finished.stdout + finished.stderr
+
+    assert f"bundle: {bundle}" in type_in("train", "--epochs", "1")  # forty, without
+    assert f"model.pt is taken from the bundle {bundle}" in type_in("export", "model.pt")
+    assert "int8.onnx" in type_in("quantize")
+    assert "int8 is" in type_in("bench", "--provider", "cpu")
+    assert "Top-1 accuracy" in type_in("validate", "--max-drop", "100")
+    assert "report.md" in type_in("report")
+    done = set(read_manifest(tmp_path / bundle).stages)
+    assert done == {"train", "export", "quantize", "validate", "bench", "report"}
+    assert "nodes before" in type_in("simplify")
+    assert [path.name for path in tmp_path.iterdir()] == ["artifacts"]
+
+
+def test_a_bundle_is_measured_and_quantized_where_torch_is_not_installed(bundle: Path, tmp_path: Path) -> None:
+    code = """
+import sys
+
+class NotInstalled:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "torchvision", "onnxscript"):
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, NotInstalled())
+from edgecnn.cli import _main
+for words in sys.argv[1:]:
+    print(words, _main(words.split()), file=sys.stderr)
+"""
+    commands = [
+        f"validate --bundle {bundle} --max-drop 100",
+        f"bench --bundle {bundle} {' '.join(QUICK)}",
+        f"quantize --bundle {bundle} --force",
+        f"report --bundle {bundle}",
+        "targets",
+    ]
+    finished = subprocess.run(
+        [sys.executable, "-c", code, *commands],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+        env=environment(),
+    )
+    assert [line for line in finished.stderr.splitlines() if line.endswith(" 0")] == [
+        f"{words} 0" for words in commands
+    ]
+
+
+# JSON.
+
+ARTIFACTS = {"bundle", "artifacts", "unchanged", "verdict"}
+JSON_FIELDS: dict[tuple[str, ...], set[str]] = {
+    ("run", *RUN[3:]): {"bundle", "artifacts", "unchanged", "validation", "latency", "checks", "verdict"},
+    ("train", "--epochs", "1", "--force"): ARTIFACTS,
+    ("export", "--force"): ARTIFACTS,
+    ("simplify", "--force"): ARTIFACTS,
+    ("quantize", "--force"): ARTIFACTS,
+    ("validate",): {"bundle", "n", "results", "verdict"},
+    ("bench", *QUICK): {"bundle", "machine", "results"},
+    ("report",): ARTIFACTS,
+}
+
+
+@pytest.mark.parametrize("arguments", JSON_FIELDS, ids=lambda arguments: str(arguments[0]))
+def test_json_is_one_object_with_exactly_its_fields(call: Call, bundle: Path, arguments: tuple[str, ...]) -> None:
+    found = call(*arguments, "--bundle", bundle, "--json")
+    assert found.code == 0
+    assert found.json.keys() == JSON_FIELDS[arguments]
+    assert found.json["bundle"] == str(bundle)
+
+
+def test_every_command_that_takes_a_bundle_is_among_them() -> None:
+    assert {arguments[0] for arguments in JSON_FIELDS} | {"targets"} == set(COMMANDS)
+
+
+def test_targets_as_json(call: Call) -> None:
+    found = call("targets", "--json").json
+    assert found.keys() == {"targets"}
+    assert [row["target"] for row in found["targets"]] == list(TARGETS)
+    assert next(row for row in found["targets"] if row["target"] == "cpu")["ready"] is True
+    assert all(row["remedy"] for row in found["targets"] if not row["ready"])
+
+
+def test_validate_as_json_has_the_figures_of_the_manifest(call: Call, bundle: Path) -> None:
+    found = call("validate", "--bundle", bundle, "--max-drop", "100", "--json").json
+    (row,) = found["results"]
+    assert row.keys() == {
+        "target", "float_top1", "int8_top1", "drop_pp", "drop_pp_low", "drop_pp_high", "agreement", "p_value", "n",
+        "max_drop_pp", "passed", "per_class",
+    }  # fmt: skip
+    (record,) = read_manifest(bundle).validation
+    for name in row.keys() - {"max_drop_pp", "passed", "per_class"}:
+        assert row[name] == getattr(record, name)
+    assert (found["n"], found["verdict"], row["passed"]) == (360, "passed", True)
+
+
+def test_bench_as_json_has_the_figures_of_the_manifest(call: Call, bundle: Path) -> None:
+    found = call("bench", "--bundle", bundle, *QUICK, "--json").json
+    (row,) = found["results"]
+    assert row.keys() == {
+        "target", "batch", "threads", "clock", "float", "int8", "speedup", "verdict", "pairs", "rounds",
+        "pinned_cpus",
+    }  # fmt: skip
+    (record,) = read_manifest(bundle).latency
+    assert row["float"] == record.float_latency.model_dump()
+    assert row["int8"] == record.int8_latency.model_dump()
+    assert row["speedup"] == record.speedup.model_dump()
+    assert row["verdict"] == record.verdict
+    assert found["machine"] == json.loads(record.machine.model_dump_json())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [(["validate", "--bundle", "nowhere"], 3), (["train", "--epochs", "x"], 2), (["bench", "--provider", "x"], 2)],
+)
+def test_under_json_a_failure_is_one_object_too(call: Call, arguments: list[str], code: int) -> None:
+    found = call(*arguments, "--json")
+    assert found.code == code
+    assert found.json["error"].keys() == {"type", "message", "next_step", "exit_code"}
+    assert found.json["error"]["exit_code"] == code
+    assert found.json["error"]["next_step"]
+    assert found.json["error"]["message"] in found.err
+
+
+# Gates.
+
+
+def test_scrambled_weights_fail_validate(call: Call, bundle: Path) -> None:
+    plant(bundle, "int8.onnx", scramble_int8((bundle / "int8.onnx").read_bytes()))
+    found = call("validate", "--bundle", bundle, "--max-drop", "5")
+    assert found.code == 1
+    assert "FAILED" in found.out
+    assert "PASSED" not in found.out
+    view = call("validate", "--bundle", bundle, "--max-drop", "5", "--json")
+    assert (view.code, view.json["verdict"], view.json["results"][0]["passed"]) == (1, "failed", False)
+    assert view.json["results"][0]["drop_pp"] > 5
+
+
+def test_a_slower_int8_fails_if_speed_is_required(call: Call, bundle: Path) -> None:
+    plant(bundle, "int8.onnx", slow_model())
+    found = call("bench", "--bundle", bundle, *QUICK, "--require-speedup")
+    assert found.code == 1
+    assert "int8 is SLOWER than float here" in found.out
+    assert "FAILED" in found.out
+
+
+def test_a_slower_int8_is_said_even_if_nobody_asked(call: Call, bundle: Path) -> None:
+    plant(bundle, "int8.onnx", slow_model())
+    found = call("bench", "--bundle", bundle, *QUICK)
+    assert found.code == 0
+    assert "int8 is SLOWER than float here" in found.out
+
+
+def test_a_faster_int8_passes_where_speed_is_required(call: Call, bundle: Path) -> None:
+    plant(bundle, "float.onnx", slow_model())
+    plant(bundle, "int8.onnx", fast_model())
+    found = call("bench", "--bundle", bundle, *QUICK, "--require-speedup")
+    assert found.code == 0
+    assert "times as fast as float here" in found.out
+
+
+@pytest.mark.parametrize(("size", "code", "word"), [("1kB", 1, "FAILED"), ("1MiB", 0, "PASSED")])
+def test_the_size_gate(call: Call, bundle: Path, size: str, code: int, word: str) -> None:
+    found = call(*RUN, "--bundle", bundle, "--max-size", size)
+    assert found.code == code
+    assert f"{word}  report:" in found.out
+    assert "size of int8.onnx" in found.out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("run", "--max-size", "large"),
+        ("run", "--max-drop", "-1"),
+        ("validate", "--max-drop", "101"),
+        ("validate", "--max-drop", "nan"),
+        ("validate", "--provider", "gpu"),
+        ("bench", "--provider", "gpu"),
+        ("bench", "--batch", "0"),
+        ("bench", "--threads", "4096"),
+        ("bench", "--rounds", "0"),
+        ("bench", "--pairs", "5"),
+        ("bench", "--seconds", "nan"),
+        ("bench", "--seconds", "inf"),
+        ("bench", "--seconds", "0"),
+        ("quantize", "--recipe", "int4"),
+        ("quantize", "--seed", "-1"),
+        ("run", "--model", "vgg"),
+        ("train", "--epochs", "0"),
+        ("train", "--seed", "-1"),
+        ("train", "--learning-rate", "nan"),
+        ("export", "--input-type", "int8"),
+        ("export", "--input-layout", "chw"),
+        ("export", "--batch", "0"),
+        ("report", "--force"),
+        ("bench", "--bundel", "x"),
+        ("benchmark",),
+    ],
+    ids=" ".join,
+)
+def test_a_wrong_option_is_named_and_touches_nothing(call: Call, bundle: Path, arguments: tuple[str, ...]) -> None:
+    before = snapshot(bundle), times(bundle)
+    found = call(*arguments, *(("--bundle", bundle) if len(arguments) > 1 else ()))
+    assert found.code == 2
+    assert found.out == ""
+    *notes, error, remedy = found.err.splitlines()
+    assert error.startswith("edgecnn: ")
+    assert remedy.startswith("Next: ")
+    assert notes == [] or arguments[0] == "export"
+    named = (arguments[1:] or arguments)[0].lstrip("-")
+    assert named in error or arguments[-1] in error
+    assert (snapshot(bundle), times(bundle)) == before
+
+
+@pytest.mark.parametrize("command", [("validate",), ("bench", *QUICK)], ids=["validate", "bench"])
+def test_a_changed_model_is_not_measured(call: Call, bundle: Path, command: tuple[str, ...]) -> None:
+    (bundle / "int8.onnx").write_bytes(fast_model())
+    before = snapshot(bundle)
+    found = call(*command, "--bundle", bundle)
+    assert found.code == 3
+    assert "int8.onnx: expected SHA-256" in found.err
+    assert "Next: edgecnn quantize" in found.err
+    assert snapshot(bundle) == before
+
+
+def test_run_makes_a_changed_model_anew(call: Call, bundle: Path) -> None:
+    before = snapshot(bundle)
+    (bundle / "int8.onnx").write_bytes(fast_model())
+    found = call(*RUN, "--bundle", bundle)
+    assert found.code == 0
+    assert "quantize: nothing changed" not in found.err
+    assert "validate: nothing changed" in found.err
+    assert snapshot(bundle)["int8.onnx"] == before["int8.onnx"]
+
+
+def test_answers_of_nan_are_a_failed_stage(call: Call, bundle: Path) -> None:
+    plant(bundle, "int8.onnx", nan_model())
+    found = call("validate", "--bundle", bundle)
+    assert found.code == 4
+    assert "int8.onnx gives NaN or infinite logits" in found.err
+    assert "Next: " in found.err
+
+
+def test_calibration_on_test_images_is_bad_input(call: Call, bundle: Path, tmp_path: Path) -> None:
+    x = np.random.default_rng(0).integers(0, 256, (30, 32, 32, 3), np.uint8)
+    y = np.arange(30) % 10
+    np.savez(tmp_path / "leak.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+    before = snapshot(bundle)
+    found = call("quantize", "--bundle", bundle, "--data", tmp_path / "leak.npz")
+    assert found.code == 3
+    assert "leak.npz has 30 training images, of which 30 are test images as well and were refused" in found.err
+    assert "Next: give training images that are not test images" in found.err
+    assert snapshot(bundle) == before
+
+
+@pytest.mark.parametrize("command", [("validate",), ("bench", *QUICK), RUN], ids=["validate", "bench", "run"])
+def test_a_provider_that_is_not_here_changes_nothing(call: Call, bundle: Path, command: tuple[str, ...]) -> None:
+    before, target = (snapshot(bundle), times(bundle)), missing_target()
+    found = call(*command, "--bundle", bundle, "--provider", target)
+    assert found.code == 5
+    assert f"edgecnn: {target}: not available here" in found.err
+    assert f"Next: {TARGETS[target].remedy}" in found.err
+    assert found.out == ""
+    assert (snapshot(bundle), times(bundle)) == before
+
+
+# What else a command may meet.
+
+
+def test_a_stage_that_has_nothing_to_do_says_so(call: Call, bundle: Path) -> None:
+    found = call("quantize", "--bundle", bundle)
+    assert found.code == 0
+    assert found.err == "quantize: nothing changed, not done again (--force does it again)\n"
+    assert "int8.onnx" in found.out
+
+
+def test_a_report_that_has_nothing_to_do_does_not_speak_of_force(call: Call, bundle: Path) -> None:
+    call("report", "--bundle", bundle)  # the folder has another name than the one it was copied from
+    assert call("report", "--bundle", bundle).err == "report: nothing changed, not done again\n"
+
+
+def test_a_folder_with_brackets_is_shown_as_it_is(call: Call, bundle: Path) -> None:
+    folder = bundle.rename(bundle.parent / "models[v2]")
+    assert f"bundle: {folder.name}" in call("report", "--bundle", folder).out.replace("\n", "").replace(
+        str(bundle.parent) + "/", ""
+    )
+
+
+def test_a_target_in_a_strangers_manifest_is_no_markup(call: Call, bundle: Path) -> None:
+    path = bundle / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["validation"].append({**manifest["validation"][0], "target": "[/x]"})
+    path.write_text(json.dumps(manifest))
+    found = call(*RUN, "--bundle", bundle)
+    assert found.code == 0
+    assert "[/x]" in found.out
+
+
+def test_without_a_bundle_the_newest_is_taken_and_named(
+    call: Call, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(bundle, "artifacts/old")
+    shutil.copytree(bundle, "artifacts/new")
+    (Path("artifacts/new") / "manifest.json").touch()
+    assert call("report", "--json").json["bundle"] == "artifacts/new"
+
+
+def test_a_model_of_ones_own_becomes_a_bundle(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.onnx").write_bytes(fast_model())
+    save_npz(tmp_path / "images.npz", n_train=40, n_test=20, classes=10)
+    assert call("quantize", "mine.onnx", "--data", "images.npz").code == 0
+    found = call("validate", "--max-drop", "100", "--json").json
+    assert (found["bundle"], found["n"]) == ("artifacts/mine", 20)
+
+
+def test_debug_shows_the_exception(call: Call, tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="expected a bundle"):
+        call("--debug", "validate", "--bundle", tmp_path)
+
+
+def test_a_keyboard_interrupt_anywhere_is_130(call: Call, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def press(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("edgecnn.pipeline.report.write_report", press)
+    found = call("report", "--bundle", bundle, "--json")
+    assert found.code == 130
+    assert found.json["error"]["type"] == "Interrupted"
+    assert "finished stages are kept" in found.err
+    assert "Next: the same command again" in found.err
+
+
+def test_a_defect_keeps_its_traceback(call: Call, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def break_down(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("edgecnn.pipeline.report.write_report", break_down)
+    with pytest.raises(ZeroDivisionError):
+        call("report", "--bundle", bundle)
