@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from edgecnn.pipeline.bench import bench
     from edgecnn.pipeline.context import Options, Outcome
     from edgecnn.pipeline.export import export
+    from edgecnn.pipeline.export_settings import ExportSettings
     from edgecnn.pipeline.quantize import quantize
     from edgecnn.pipeline.report import write_report
     from edgecnn.pipeline.run import RunResult, RunSettings, run
@@ -39,6 +40,7 @@ __all__ = [
     "BenchSettings",
     "Bundle",
     "EdgecnnError",
+    "ExportSettings",
     "Gates",
     "Manifest",
     "Options",
@@ -64,6 +66,7 @@ _HOMES = {
     "BenchSettings": "edgecnn.measure.latency",
     "Bundle": "edgecnn.bundle",
     "EdgecnnError": "edgecnn.errors",
+    "ExportSettings": "edgecnn.pipeline.export_settings",
     "Gates": "edgecnn.pipeline.verdict",
     "Manifest": "edgecnn.bundle",
     "Options": "edgecnn.pipeline.context",

@@ -154,30 +154,56 @@ def train(
 
 @app.command()
 def export(
-    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint; looked up in the bundle if not here.")] = Path(
-        "model.pt"
-    ),
+    network: Annotated[
+        str, typer.Argument(help="A checkpoint, state_dict, .pt2, TorchScript, or torchvision:NAME.")
+    ] = "model.pt",
     bundle: NewBundle = None,
     data: Data = None,
+    arch: Annotated[
+        str | None, typer.Option("--arch", help="Of a state_dict: a model, torchvision:NAME or package.module:factory.")
+    ] = None,
+    allow_pickle: Annotated[
+        bool, typer.Option("--allow-pickle", help="Open a file that can run any program when it is read.")
+    ] = False,
     batch: Annotated[int | None, typer.Option("--batch", help="Fix the batch size. Default: it may vary.")] = None,
+    opset: Annotated[int | None, typer.Option("--opset", help="Of the ONNX file. Default: 18.")] = None,
     input_type: Annotated[str, typer.Option("--input-type", help="float32 in [0, 1], or uint8.")] = "float32",
     input_layout: Annotated[str, typer.Option("--input-layout", help="nchw or nhwc.")] = "nchw",
+    input_size: Annotated[
+        str | None, typer.Option("--input-size", help="HEIGHTxWIDTH that is fed. Default: the network's.")
+    ] = None,
+    resize: Annotated[
+        str | None, typer.Option("--resize", help="HEIGHTxWIDTH that the network wants, if another is fed.")
+    ] = None,
+    mean: Annotated[str | None, typer.Option("--mean", help="Of each channel after scaling. Default: 0.")] = None,
+    std: Annotated[str | None, typer.Option("--std", help="Of each channel after scaling. Default: 1.")] = None,
+    scale: Annotated[float | None, typer.Option("--scale", help="Of a pixel 0 to 255. Default: 1/255.")] = None,
+    channels: Annotated[str | None, typer.Option("--channels", help="The network's order: rgb or bgr.")] = None,
+    labels: Annotated[Path | None, typer.Option("--labels", help="Text file of class names, one a line.")] = None,
     cache: Cache = None,
     force: Force = False,
     json: Json = False,
 ) -> None:
-    """Export a checkpoint to float.onnx, checked against PyTorch on real images."""
+    """Export a network to float.onnx, checked against PyTorch on real images."""
+    from edgecnn.pipeline import export_settings as parse
     from edgecnn.pipeline.export import export as export_model
-    from edgecnn.pipeline.export import parse_layout, parse_type
 
-    outcome = export_model(
-        checkpoint,
+    settings = parse.ExportSettings(
+        architecture=arch,
+        allow_pickle=allow_pickle,
         batch=batch,
-        input_type=parse_type(input_type),
-        input_layout=parse_layout(input_layout),
-        options=_options(bundle, data, cache, force),
+        opset=opset,
+        input_type=parse.parse_type(input_type),
+        input_layout=parse.parse_layout(input_layout),
+        input_size=parse.parse_image_size("--input-size", input_size),
+        resize=parse.parse_image_size("--resize", resize),
+        mean=parse.parse_triple("--mean", mean),
+        std=parse.parse_triple("--std", std),
+        scale=scale,
+        channels=parse.parse_channels(channels),
+        labels=parse.read_labels(labels),
     )
-    _show_made(outcome, json)
+    _show_made(export_model(network, settings=settings, options=_options(bundle, data, cache, force)), json)
 
 
 @app.command()

@@ -18,6 +18,7 @@ PUBLIC = [
     "BenchSettings",
     "Bundle",
     "EdgecnnError",
+    "ExportSettings",
     "Gates",
     "Manifest",
     "Options",

@@ -38,6 +38,7 @@ FLOORS = {
 PIPELINE = (
     "context",
     "train",
+    "export_settings",
     "export",
     "simplify",
     "quantize",

@@ -105,6 +105,7 @@ class NetworkRecord(Record):
     parameters: Annotated[int, Field(gt=0)] | None = None
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    labels: tuple[str, ...] = ()
 
 
 class ParityRecord(Record):

@@ -1,36 +1,27 @@
-"""PyTorch to ONNX with ``torch.onnx.export(dynamo=True)``: plain pixels in, logits out."""
+"""One door out of PyTorch: an exporter's graph leaves only if it gives PyTorch's answers."""
 
-import contextlib
-import io
-import logging
-import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from edgecnn.bundle.manifest import ParityRecord
-from edgecnn.errors import StageError
+from edgecnn.errors import EdgecnnError, ParityError, StageError
 from edgecnn.graph import onnx_file
+from edgecnn.graph.deployed import Deployed, Preprocessing
+from edgecnn.graph.exporters import EXPORTERS, Exporter
 from edgecnn.graph.fold_normalization import fold_normalization
-from edgecnn.graph.parity import BATCH_SIZES, Form, check_parity
+from edgecnn.graph.parity import BATCH_SIZES, Form, check_parity, with_extremes
 from edgecnn.targets import reference_session
 from edgecnn.targets.session import feed
 
-if TYPE_CHECKING:
-    from onnx import ModelProto
-
-InputType = Literal["float32", "uint8"]
-InputLayout = Literal["nchw", "nhwc"]
-
-#: The oldest that torch.export's ONNX exporter writes without converting.
+#: The oldest that torch.export's ONNX exporter writes without converting; see docs/export.md.
 OPSET = 18
 #: The IR version that came with opset 18: every runtime that knows the one knows the other.
 IR_VERSION = 8
+NAME = "the exported model"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,79 +32,85 @@ class Exported:
         data: the ONNX file.
         parity: logits against PyTorch's.
         folded: whether the normalization went into the first convolution.
+        exporter: which of the exporters made it.
+        refused: why the exporters before it were not used, a line each.
     """
 
     data: bytes
     parity: ParityRecord
     folded: bool
-
-
-class Deployed(nn.Module):
-    """A network with everything before it that a device should not have to do."""
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(
-        self,
-        network: nn.Module,
-        *,
-        mean: tuple[float, ...],
-        std: tuple[float, ...],
-        input_type: InputType,
-        input_layout: InputLayout,
-    ) -> None:
-        super().__init__()
-        self.network = network
-        self.input_type, self.input_layout = input_type, input_layout
-        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
-        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map pixels as fed to logits ``[N, classes]``."""
-        if self.input_layout == "nhwc":
-            x = x.permute(0, 3, 1, 2)
-        if self.input_type == "uint8":
-            x = x.to(torch.float32) / 255
-        logits: Tensor = self.network((x - self.mean) / self.std)
-        return logits
+    exporter: str
+    refused: tuple[str, ...]
 
 
 def export_network(
     network: nn.Module,
     pixels: NDArray[np.uint8],
+    preprocessing: Preprocessing,
     *,
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
     batch: int | None = None,
-    input_type: InputType = "float32",
-    input_layout: InputLayout = "nchw",
+    opset: int = OPSET,
 ) -> Exported:
-    """Export a classifier and compare its logits with PyTorch's on real images.
+    """Export a classifier and compare its logits with PyTorch's, on real images and on extreme ones.
+
+    The exporters of :data:`edgecnn.graph.exporters.EXPORTERS` are tried in order; one whose graph cannot be made
+    or differs from PyTorch is passed over, and that is told.
 
     Args:
-        network: maps normalized float32 ``[N, 3, H, W]`` to logits; put into evaluation mode.
-        pixels: real images for the comparison, uint8 ``[N, H, W, 3]``.
-        mean: of each channel in [0, 1].
-        std: of each channel in [0, 1].
+        network: maps preprocessed float32 ``[N, 3, H, W]`` to logits; put into evaluation mode.
+        pixels: real images as they will be fed, for the comparison, uint8 ``[N, H, W, 3]``.
+        preprocessing: what the graph does before the network.
         batch: a fixed batch size, or None for one that may vary.
-        input_type: float32 pixels in [0, 1], or uint8.
-        input_layout: ``nchw`` or ``nhwc``.
+        opset: of the ONNX file.
 
     Raises:
-        StageError: PyTorch could not export the network.
-        ParityError: the exported graph gives other answers.
+        StageError: no exporter could export the network.
+        ParityError: what they exported gives other answers.
     """
-    deployed = Deployed(network.eval(), mean=mean, std=std, input_type=input_type, input_layout=input_layout).eval()
+    deployed = Deployed(_evaluating(network), preprocessing)
+    deployed.training = False  # eval() would ask the network again
+    refused: list[str] = []
+    first: EdgecnnError | None = None
+    for name, exporter in EXPORTERS.items():
+        try:
+            return _export_with(name, exporter, deployed, pixels, preprocessing, batch, opset, tuple(refused))
+        except (StageError, EdgecnnError) as error:
+            refused.append(f"{name}: {error.message}")
+            if first is None or isinstance(error, ParityError):
+                first = error
+    assert first is not None
+    kind = ParityError if isinstance(first, ParityError) else StageError
+    raise kind("\n".join(refused), next_step=first.next_step) from first
+
+
+def _evaluating(network: nn.Module) -> nn.Module:
+    """Return the network in evaluation mode; one out of a torch.export archive is fixed in the mode it was saved in."""
+    try:
+        return network.eval()
+    except NotImplementedError:
+        return network
+
+
+def _export_with(
+    name: str,
+    exporter: Exporter,
+    deployed: Deployed,
+    pixels: NDArray[np.uint8],
+    preprocessing: Preprocessing,
+    batch: int | None,
+    opset: int,
+    refused: tuple[str, ...],
+) -> Exported:
     _, height, width, channels = pixels.shape
-    shape = (channels, height, width) if input_layout == "nchw" else (height, width, channels)
-    example = torch.zeros((batch or 2, *shape), dtype=torch.float32 if input_type == "float32" else torch.uint8)
-    model = _to_onnx(deployed, example, fixed=batch is not None)
-    model.ir_version = IR_VERSION
+    shape = (channels, height, width) if preprocessing.input_layout == "nchw" else (height, width, channels)
+    dtype = torch.float32 if preprocessing.input_type == "float32" else torch.uint8
+    model = exporter(deployed, torch.zeros((batch or 2, *shape), dtype=dtype), batch is not None, opset)
+    if opset == OPSET:
+        model.ir_version = IR_VERSION
     folded = fold_normalization(model)
     data = onnx_file.serialize(model)
-    onnx_file.parse(data, "the exported model")
-    session = reference_session(data, model_name="the exported model")
+    onnx_file.parse(data, NAME)
+    session = reference_session(data, model_name=NAME)
 
     def run_torch(images: NDArray[np.uint8]) -> NDArray[np.float32]:
         with torch.inference_mode():
@@ -123,53 +120,8 @@ def export_network(
     parity = check_parity(
         "export",
         Form(name="PyTorch", run=run_torch),
-        Form(name="the exported model", run=lambda images: session.run(feed(images, session.input))),
-        pixels,
+        Form(name=NAME, run=lambda images: session.run(feed(images, session.input))),
+        with_extremes(pixels),
         batch_sizes=BATCH_SIZES if batch is None else (batch,),
     )
-    return Exported(data=data, parity=parity, folded=folded)
-
-
-def _to_onnx(module: nn.Module, example: Tensor, *, fixed: bool) -> "ModelProto":
-    shapes = None if fixed else ({0: torch.export.Dim("batch", min=1)},)
-    try:
-        with _quiet():
-            program = torch.onnx.export(
-                module,
-                (example,),
-                dynamo=True,
-                opset_version=OPSET,
-                input_names=["input"],
-                output_names=["logits"],
-                dynamic_shapes=shapes,
-                external_data=False,
-                verbose=False,
-            )
-    except torch.onnx.errors.OnnxExporterError as error:
-        cause = error.__cause__ or error  # the exporter's own words are advice to its developers
-        first_line = next((line for line in str(cause).splitlines() if line.strip()), "no reason given")
-        reason = f"{type(cause).__name__}: {first_line}"
-        raise StageError(
-            f"export: PyTorch could not export the network ({reason}).",
-            next_step="take out what torch.export cannot trace, such as control flow that depends on the data",
-        ) from error
-    assert program is not None
-    return program.model_proto
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the exporter's prints, warnings and log lines away from stdout and stderr."""
-    logger = logging.getLogger("torch")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with (
-            warnings.catch_warnings(),
-            contextlib.redirect_stdout(io.StringIO()),
-            contextlib.redirect_stderr(io.StringIO()),
-        ):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
+    return Exported(data=data, parity=parity, folded=folded, exporter=name, refused=refused)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Float64 = NDArray[np.float64]
 _AFFINE_OPS = ("Sub", "Add", "Mul", "Div")
+_BEFORE_NORMALIZING = ("Cast", "Transpose", "Resize")
 
 
 def fold_normalization(model: "ModelProto") -> bool:
@@ -33,7 +34,7 @@ def fold_normalization(model: "ModelProto") -> bool:
     constants = {tensor.name: tensor for tensor in model.graph.initializer if tensor.name not in inputs}
     producers = {output: node for node in model.graph.node for output in node.output}
     for conv in model.graph.node:
-        if conv.op_type != "Conv" or conv.input[1] not in constants or not _is_plain(conv):
+        if conv.op_type != "Conv" or conv.input[1] not in constants:
             continue
         weight = numpy_helper.to_array(constants[conv.input[1]]).astype(np.float64)
         chain = _affine_chain(conv.input[0], producers, constants, channels=weight.shape[1])
@@ -55,11 +56,6 @@ def fold_normalization(model: "ModelProto") -> bool:
     return False
 
 
-def _is_plain(conv: "NodeProto") -> bool:
-    """Only ungrouped convolutions: a first layer is one."""
-    return all(attribute.i == 1 for attribute in conv.attribute if attribute.name == "group")
-
-
 def _is_padded(conv: "NodeProto") -> bool:
     attributes = {attribute.name: attribute for attribute in conv.attribute}
     automatic = attributes["auto_pad"].s.decode() if "auto_pad" in attributes else "NOTSET"
@@ -67,9 +63,10 @@ def _is_padded(conv: "NodeProto") -> bool:
 
 
 def _is_image(model: "ModelProto", name: str, producers: dict[str, "NodeProto"], *, channels: int) -> bool:
-    """Tell whether a tensor is float32 ``[N, channels, H, W]`` and the graph's input, recast or transposed at most.
+    """Tell whether a tensor is float32 ``[N, channels, H, W]``, and the graph's input or that recast or resized.
 
-    A constant with one value a channel would turn any other number of channels into as many.
+    A constant with one value a channel would turn any other number of channels into as many, and a grouped
+    convolution has weights for fewer channels than there are.
     """
     from onnx import TensorProto, shape_inference
 
@@ -80,7 +77,7 @@ def _is_image(model: "ModelProto", name: str, producers: dict[str, "NodeProto"],
     dimensions = types[name].shape.dim
     if len(dimensions) != 4 or dimensions[1].dim_value != channels:
         return False
-    while name in producers and producers[name].op_type in ("Cast", "Transpose"):
+    while name in producers and producers[name].op_type in _BEFORE_NORMALIZING:
         name = producers[name].input[0]
     return any(value.name == name for value in model.graph.input)
 

@@ -17,7 +17,31 @@ Run = Callable[[NDArray[np.uint8]], Logits]
 TOLERANCE = 1e-4
 #: Enough real images to meet every branch of a ReLU network, few enough to take milliseconds.
 N_IMAGES = 64
-BATCH_SIZES = (1, 8)
+BATCH_SIZES = (1, 2, 8)
+
+
+def with_extremes(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the images and eight that no camera takes: all 0, all 255, checkerboards, single points, noise.
+
+    A branch that the real images never take, or a clip they never reach, shows there.
+
+    Args:
+        pixels: uint8 ``[N, H, W, C]``.
+
+    Returns:
+        uint8 ``[N + 8, H, W, C]``.
+    """
+    _, height, width, channels = pixels.shape
+    extremes = np.zeros((8, height, width, channels), np.uint8)
+    board = (np.add.outer(np.arange(height), np.arange(width)) % 2).astype(bool)
+    extremes[1] = 255
+    extremes[2, board] = 255
+    extremes[3, ~board] = 255
+    extremes[4, 0, 0] = 255  # a corner: padding and alignment
+    extremes[5, height // 2, width // 2] = 255
+    extremes[6] = np.linspace(0, 255, width).astype(np.uint8)[None, :, None]
+    extremes[7] = np.random.default_rng(0).integers(0, 256, (height, width, channels), np.uint8)
+    return np.concatenate([pixels, extremes])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from edgecnn.bundle.manifest import ParityRecord
 from edgecnn.errors import StageError
 from edgecnn.graph import onnx_file
-from edgecnn.graph.parity import BATCH_SIZES, Form, check_parity
+from edgecnn.graph.parity import BATCH_SIZES, Form, check_parity, with_extremes
 from edgecnn.targets import reference_session
 from edgecnn.targets.session import feed
 
@@ -63,7 +63,7 @@ def simplify_model(data: bytes, pixels: NDArray[np.uint8], *, name: str) -> Simp
         "simplify",
         Form(name="the exported model", run=lambda images: old.run(feed(images, old.input))),
         Form(name="the simplified model", run=lambda images: new.run(feed(images, new.input))),
-        pixels,
+        with_extremes(pixels),
         batch_sizes=(fixed,) if isinstance(fixed, int) else BATCH_SIZES,
     )
     return Simplified(
@@ -75,7 +75,7 @@ def simplify_model(data: bytes, pixels: NDArray[np.uint8], *, name: str) -> Simp
 
 
 def _run_onnxsim(data: bytes) -> bytes:
-    command = [sys.executable, "-P", str(WORKER)]  # -P: no onnx.py of the current folder is imported
+    command = [sys.executable, "-P", str(WORKER)]  # -P: no onnx.py that lies beside it is imported
     try:
         finished = subprocess.run(command, input=data, capture_output=True, timeout=TIME_LIMIT_S, check=False)  # noqa: S603
     except subprocess.TimeoutExpired as error:

@@ -13,9 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from edgecnn.bundle.manifest import DataRecord, EpochRecord, Setting
 from edgecnn.errors import CheckpointError
 from edgecnn.models import MODELS, model_spec
+from edgecnn.models.state_dict import mismatches
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
 FORMAT: Literal["edgecnn-checkpoint"] = "edgecnn-checkpoint"
 MAX_CHECKPOINT_BYTES = 2 * 2**30
@@ -126,12 +127,16 @@ def read_archive(path: Path) -> bytes:
     return data
 
 
-def _unpack(path: Path, data: bytes) -> dict[str, Any]:
-    """Unpack plain tensors and containers; anything else in the pickle is refused by torch."""
+def unpickle_plain(path: Path, data: bytes) -> object:
+    """Unpickle tensors and plain containers; anything else in the pickle is refused by torch.
+
+    Raises:
+        CheckpointError: it holds something else, or torch cannot read it.
+    """
     import torch
 
     try:
-        content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path}: holds pickled code, which can run any program when it is read; it was not opened.",
@@ -143,11 +148,15 @@ def _unpack(path: Path, data: bytes) -> dict[str, Any]:
             f"{path}: expected a checkpoint, found a file that torch cannot read ({first_line}).",
             next_step=_REMEDY,
         ) from error
+
+
+def _unpack(path: Path, data: bytes) -> dict[str, Any]:
+    content = unpickle_plain(path, data)
     if not isinstance(content, dict) or "info" not in content:
         keys = ", ".join(map(str, list(content)[:5])) if isinstance(content, dict) else type(content).__name__
         raise CheckpointError(
             f"{path}: expected a checkpoint of edgecnn, found {keys or 'an empty dictionary'}.",
-            next_step=_REMEDY,
+            next_step="name the architecture of a state_dict with --arch, or train a checkpoint with edgecnn train",
         )
     return content
 
@@ -167,7 +176,7 @@ def _build(path: Path, info: CheckpointInfo, state: object) -> "nn.Module":
         )
     module = spec.build(len(info.classes))
     tensors = state if isinstance(state, dict) else {}
-    problems = _mismatches(module.state_dict(), tensors)
+    problems = mismatches(module.state_dict(), tensors)
     if problems:
         raise CheckpointError(
             f"{path}: the weights are not those of {info.model}: {'; '.join(problems[:8])}"
@@ -176,24 +185,3 @@ def _build(path: Path, info: CheckpointInfo, state: object) -> "nn.Module":
         )
     module.load_state_dict(tensors)
     return module.eval()
-
-
-def _mismatches(expected: "dict[str, Tensor]", found: dict[str, Any]) -> list[str]:
-    """List by name what is missing, left over, of another shape, or not finite."""
-    import torch
-
-    problems = [f"{name} is missing" for name in expected if name not in found]
-    problems += [f"{name} is left over" for name in found if name not in expected]
-    for name in expected.keys() & found.keys():
-        tensor = found[name]
-        if not isinstance(tensor, torch.Tensor):
-            problems.append(f"{name} is not a tensor")
-        elif tensor.is_meta or tensor.layout != torch.strided:
-            problems.append(f"{name} is not a dense tensor")
-        elif tensor.shape != expected[name].shape:
-            problems.append(f"{name} is {list(tensor.shape)} instead of {list(expected[name].shape)}")
-        elif tensor.dtype != expected[name].dtype:
-            problems.append(f"{name} is {tensor.dtype} instead of {expected[name].dtype}")
-        elif tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            problems.append(f"{name} holds NaN or infinite values")
-    return sorted(problems)

@@ -102,11 +102,13 @@ def _stages(
 
 def _last_given_stage(manifest: Manifest) -> StageName | None:
     """Return the last stage whose output came from the user instead of from the stage before it."""
-    for name in ("export", "train"):
-        record = manifest.stages.get(name)
-        if record is not None and "imported" in record.settings:
-            return name
-    return None
+    exported, trained = manifest.stages.get("export"), manifest.stages.get("train")
+    if exported is not None and "imported" in exported.settings:
+        return "export"
+    if trained is None or "imported" not in trained.settings:
+        return None
+    # Only a checkpoint of this project says by itself how it is to be exported; the others were told once.
+    return "train" if trained.settings.get("kind") == "checkpoint" or exported is None else "export"
 
 
 def _images(folder: Path, settings: RunSettings, options: Options) -> Dataset:

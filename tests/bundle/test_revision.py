@@ -1,5 +1,5 @@
 from datetime import UTC, datetime
-from typing import TypeVar, get_args
+from typing import Any, TypeVar, get_args
 
 import pytest
 
@@ -37,9 +37,11 @@ def record(stage: StageName, version: str = "0") -> StageRecord:
     return StageRecord(inputs={}, settings={}, outputs=outputs, finished_at=NOW, seconds=0)
 
 
-def claim(kind: type[Kind], **fields: object) -> Kind:
+def claim(kind: type[Kind], **fields: Any) -> Kind:
     """A claim with these fields only."""
-    return kind.model_construct(**fields)
+    made = kind.model_construct(**fields)
+    assert isinstance(made, kind)
+    return made
 
 
 def finished(*stages: StageName) -> Manifest:

@@ -46,10 +46,10 @@ def chunk(name: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
 
-def png_that_claims(width: int, height: int) -> bytes:
-    """A tiny PNG file whose header promises a large grey picture."""
+def png_that_claims(width: int, height: int, *, before: bytes = b"", pixels: bytes = zlib.compress(bytes(72))) -> bytes:
+    """A tiny PNG file whose header promises a grey picture of any size."""
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + header + before + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
 
 
 def test_classes_are_the_sorted_folder_names_and_both_splits_are_read(root: Path) -> None:
@@ -205,6 +205,24 @@ def test_a_decompression_bomb_is_refused_by_its_header(root: Path, size: tuple[i
     assert str(path) in error.message
     assert "pixels" in error.message
     assert "limit" in error.message
+
+
+def test_a_text_that_unpacks_to_too_much_is_refused(root: Path) -> None:
+    path = root / "train" / "ant" / "bomb.png"
+    path.write_bytes(png_that_claims(8, 8, before=chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(5_000_000)))))
+    error = refusal(root)
+    assert str(path) in error.message
+    assert "too large" in error.message
+
+
+def test_a_chunk_that_is_none_is_refused(root: Path) -> None:
+    path = root / "train" / "ant" / "odd.png"
+    path.write_bytes(png_that_claims(8, 8))
+    load(root)
+    path.write_bytes(png_that_claims(8, 8, pixels=b"\x78").replace(b"IEND", b"\xd6{iB"))
+    error = refusal(root)
+    assert f"{path}: not a readable JPEG or PNG image" in error.message
+    assert isinstance(error.__cause__, SyntaxError)  # Pillow's word for it
 
 
 def test_a_picture_without_pixels_is_refused(root: Path) -> None:

@@ -157,6 +157,10 @@ def test_labels_that_are_not_classes_from_0_are_refused(tmp_path: Path, y: np.nd
     assert words in refusal(tmp_path, x=X, y=y).message
 
 
+def test_two_arrays_of_different_lengths_cannot_be_split(tmp_path: Path) -> None:
+    assert "x and y could not be split" in refusal(tmp_path, x=X[:5], y=Y).message
+
+
 def test_a_class_in_test_that_train_lacks_is_refused(tmp_path: Path) -> None:
     seen = Y < 3
     error = refusal(tmp_path, x_train=X[seen], y_train=Y[seen], x_test=X, y_test=Y)

@@ -15,9 +15,12 @@ from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, numpy_helper
 from torch import Tensor, nn
 
-from edgecnn.errors import EdgecnnError, ExitCode, ModelError, ParityError, StageError
+from edgecnn.errors import EdgecnnError, ExitCode, ParityError, StageError
 from edgecnn.graph import export, onnx_file
-from edgecnn.graph.export import Exported, InputLayout, InputType, export_network
+from edgecnn.graph.deployed import InputLayout, InputType, Preprocessing
+from edgecnn.graph.export import Exported, export_network
+from edgecnn.graph.exporters import EXPORTERS, Exporter
+from edgecnn.graph.parity import BATCH_SIZES, with_extremes
 from edgecnn.models.simplecnn import SimpleCNN
 from edgecnn.targets import reference_session
 from edgecnn.targets.session import feed
@@ -25,7 +28,9 @@ from tests.graphs import copy, weights
 from tests.support import make_images
 
 PIXELS = make_images(24).pixels
+N_COMPARED = len(with_extremes(PIXELS))
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.25)
+USUAL = Preprocessing(mean=MEAN, std=STD)
 Pixels = NDArray[np.uint8]
 Logits = NDArray[np.float32]
 
@@ -81,23 +86,28 @@ def close(found: Logits, expected: Logits) -> None:
 
 
 def tiny(network: nn.Module | None = None, pixels: Pixels = PIXELS, **settings: Any) -> Exported:
-    return export_network(network or Tiny(), pixels, mean=MEAN, std=STD, **settings)
+    graph = {name: settings.pop(name) for name in ("batch", "opset") if name in settings}
+    return export_network(network or Tiny(), pixels, Preprocessing(mean=MEAN, std=STD, **settings), **graph)
+
+
+def only(monkeypatch: pytest.MonkeyPatch, **exporters: Exporter) -> None:
+    """Let these be the only exporters."""
+    monkeypatch.setattr(export, "EXPORTERS", exporters)
 
 
 @pytest.fixture(scope="module")
 def raw_and_exported() -> tuple[ModelProto, Exported]:
     """Return SimpleCNN as the exporter wrote it, and as edgecnn did."""
     raw: list[ModelProto] = []
-    original = export._to_onnx
 
-    def spy(*args: Any, **kwargs: Any) -> ModelProto:
-        model = original(*args, **kwargs)
+    def spy(*args: Any) -> ModelProto:
+        model = EXPORTERS["torch.export"](*args)
         raw.append(copy(model))
         return model
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(export, "_to_onnx", spy)
-        exported = export_network(simplecnn(), PIXELS, mean=MEAN, std=STD)
+        only(patch, spied=spy)
+        exported = export_network(simplecnn(), PIXELS, USUAL)
     return raw[0], exported
 
 
@@ -142,7 +152,12 @@ def test_the_input_takes_plain_pixels_and_any_batch(exported: Exported) -> None:
 
 def test_the_record_says_what_was_compared(exported: Exported) -> None:
     parity = exported.parity
-    assert (parity.stage, parity.reference, parity.n, parity.batch_sizes) == ("export", "PyTorch", 24, (1, 8))
+    assert (parity.stage, parity.reference, parity.n, parity.batch_sizes) == (
+        "export",
+        "PyTorch",
+        N_COMPARED,
+        BATCH_SIZES,
+    )
     assert 0 < parity.max_relative_difference < 1e-5
 
 
@@ -175,12 +190,14 @@ def test_the_raw_export_does_leave_traces(raw_and_exported: tuple[ModelProto, Ex
 def test_another_process_in_another_folder_writes_the_same_bytes(exported: Exported, tmp_path: Path) -> None:
     script = f"""
 import hashlib, torch
+from edgecnn.graph.deployed import Preprocessing
 from edgecnn.graph.export import export_network
 from edgecnn.models.simplecnn import SimpleCNN
 import numpy as np
+torch.set_num_threads(1)
 torch.manual_seed(0)
 pixels = np.random.default_rng(1).integers(0, 256, (8, 32, 32, 3), np.uint8)
-data = export_network(SimpleCNN(10), pixels, mean={MEAN}, std={STD}).data
+data = export_network(SimpleCNN(10), pixels, Preprocessing(mean={MEAN}, std={STD})).data
 print(hashlib.sha256(data).hexdigest())
 """
     (tmp_path / "elsewhere.py").write_text(script)
@@ -217,7 +234,7 @@ def test_a_fixed_batch_is_fixed_and_compared_even_if_there_are_fewer_images(batc
     exported = tiny(batch=batch)
     session = reference_session(exported.data, model_name="exported")
     assert (session.input.shape[0], session.output.shape[0]) == (batch, batch)
-    assert (exported.parity.batch_sizes, exported.parity.n) == ((batch,), 24)
+    assert (exported.parity.batch_sizes, exported.parity.n) == ((batch,), N_COMPARED)
     pixels = PIXELS[np.arange(batch) % 24]
     close(by_onnx(exported.data, pixels), by_torch(Tiny(), pixels))
     with pytest.raises(StageError, match="exported"):
@@ -225,7 +242,7 @@ def test_a_fixed_batch_is_fixed_and_compared_even_if_there_are_fewer_images(batc
 
 
 def test_fewer_images_than_a_batch_are_enough() -> None:
-    assert tiny(pixels=PIXELS[:3]).parity.n == 3
+    assert tiny(pixels=PIXELS[:3]).parity.n == len(with_extremes(PIXELS[:3]))
 
 
 def test_a_padded_first_convolution_keeps_the_normalization_in_front() -> None:
@@ -270,9 +287,9 @@ def test_scrambled_weights_are_found_and_nothing_is_returned(
     (target,) = (item for item in scrambled.graph.initializer if item.name == tensor)
     shape = list(target.dims)
     target.CopyFrom(numpy_helper.from_array(values.reshape(shape), tensor))
-    monkeypatch.setattr(export, "_to_onnx", lambda *args, **kwargs: scrambled)
+    only(monkeypatch, scrambling=lambda *args: copy(scrambled))
     with pytest.raises(ParityError, match="the exported model and PyTorch differ") as caught:
-        export_network(simplecnn(), PIXELS, mean=MEAN, std=STD)
+        export_network(simplecnn(), PIXELS, USUAL)
     assert caught.value.exit_code == ExitCode.STAGE_FAILED
     assert "Nothing was written" in caught.value.message
 
@@ -306,18 +323,80 @@ class Raising(Tiny):
 @pytest.mark.parametrize(
     ("network", "error", "words"),
     [
-        (NotANumber, ParityError, "PyTorch gives NaN or infinite logits"),
-        (Flat, ParityError, r"gives \[24\], expected \[N, classes\]"),
-        (Two, ModelError, "expected one output, found 2"),
-        (Branching, StageError, "could not export the network .*data-dependent"),
-        (Raising, StageError, "could not export the network .KeyError: 'no such layer'"),
+        (NotANumber, ParityError, ["PyTorch gives NaN or infinite logits"]),
+        (Flat, ParityError, [f"PyTorch gives [{N_COMPARED}], expected [N, classes]"]),
+        (Two, StageError, ["expected one output, found 2"]),
+        (Branching, StageError, ["could not export the network", "data-dependent"]),
+        (Raising, StageError, ["could not export the network", "KeyError: 'no such layer'"]),
     ],
 )
 def test_a_network_that_cannot_be_deployed_is_refused_in_words_alone(
-    network: type[nn.Module], error: type[EdgecnnError], words: str, capfd: pytest.CaptureFixture[str]
+    network: type[nn.Module], error: type[EdgecnnError], words: list[str], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(error, match=words) as caught:
+    with pytest.raises(error) as caught:
         tiny(network())
     assert type(caught.value) is error
+    assert caught.value.exit_code == ExitCode.STAGE_FAILED
+    for word in words:
+        assert word in caught.value.message
+    for exporter in EXPORTERS:
+        assert f"{exporter}: " in caught.value.message
     assert caught.value.next_step
+    assert capfd.readouterr() == ("", "")
+
+
+# More than one exporter
+
+
+def refuses(*args: Any) -> ModelProto:
+    raise StageError("export: no such operator.", next_step="write it yourself")
+
+
+def test_an_exporter_that_refuses_is_passed_over_and_that_is_told(
+    raw_and_exported: tuple[ModelProto, Exported], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only(monkeypatch, first=refuses, second=lambda *args: copy(raw_and_exported[0]))
+    exported = export_network(simplecnn(), PIXELS, USUAL)
+    assert (exported.exporter, exported.refused) == ("second", ("first: export: no such operator.",))
+    assert exported.data == raw_and_exported[1].data
+
+
+def test_an_exporter_whose_graph_is_wrong_is_passed_over_and_that_is_told(
+    raw_and_exported: tuple[ModelProto, Exported], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong = copy(raw_and_exported[0])
+    wrong.graph.initializer[0].raw_data = bytes(len(wrong.graph.initializer[0].raw_data))
+    only(monkeypatch, first=lambda *args: wrong, second=lambda *args: copy(raw_and_exported[0]))
+    exported = export_network(simplecnn(), PIXELS, USUAL)
+    assert exported.exporter == "second"
+    assert "first: export: the exported model and PyTorch differ" in exported.refused[0]
+
+
+def test_a_network_that_nobody_can_export_is_refused_for_every_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    only(monkeypatch, first=refuses, second=refuses)
+    with pytest.raises(StageError) as caught:
+        tiny()
+    assert caught.value.message == "first: export: no such operator.\nsecond: export: no such operator."
+    assert caught.value.next_step == "write it yourself"
+
+
+@pytest.mark.parametrize("name", EXPORTERS)
+@pytest.mark.parametrize("batch", [None, 3])
+def test_every_exporter_gives_pytorchs_logits(name: str, batch: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    only(monkeypatch, chosen=EXPORTERS[name])
+    exported = tiny(batch=batch)
+    assert exported.folded
+    for size in (1, 3, 8) if batch is None else (3,):
+        close(by_onnx(exported.data, PIXELS[:size]), by_torch(Tiny(), PIXELS[:size]))
+
+
+@pytest.mark.parametrize("name", EXPORTERS)
+@pytest.mark.parametrize("network", [Branching, Raising])
+def test_every_exporter_refuses_what_it_cannot_follow(
+    name: str, network: type[nn.Module], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    only(monkeypatch, chosen=EXPORTERS[name])
+    with pytest.raises(StageError) as caught:
+        tiny(network())
+    assert type(caught.value) is StageError
     assert capfd.readouterr() == ("", "")

@@ -172,6 +172,22 @@ def test_bytes_in_other_order_are_scaled_in_the_convolution() -> None:
     assert ops(after) == ["Transpose", "Cast", "Conv"]
 
 
+def test_a_picture_that_is_resized_first_is_normalized_in_the_convolution() -> None:
+    resize = node("Resize", ["x", "", "", "size"], ["resized"], mode="linear")
+    model = network(
+        [
+            resize,
+            node("Sub", ["resized", "mean"], ["centred"]),
+            node("Div", ["centred", "std"], ["normal"]),
+            node("Conv", ["normal", "w", "b"], ["y"]),
+        ],
+        inputs={"x": (2, 3, 6, 5)},
+        constants={"size": np.array([2, 3, 8, 8])},
+    )
+    after = folded(model, {"x": RANDOM.random((2, 3, 6, 5)).astype(np.float32)})
+    assert ops(after) == ["Resize", "Conv"]
+
+
 @pytest.mark.parametrize("padding", [{"pads": [1, 1, 1, 1]}, {"pads": [0, 0, 0, 1]}, {"auto_pad": "SAME_UPPER"}])
 def test_a_shift_before_a_padded_convolution_is_left_alone(padding: dict[str, Any]) -> None:
     left_alone(network([*NORMALIZE, node("Conv", ["normal", "w", "b"], ["y"], **padding)]))

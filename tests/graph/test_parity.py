@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from edgecnn.errors import ExitCode, ParityError
-from edgecnn.graph.parity import BATCH_SIZES, TOLERANCE, Form, Logits, check_parity
+from edgecnn.graph.parity import BATCH_SIZES, TOLERANCE, Form, Logits, check_parity, with_extremes
 from tests.support import make_images
 
 PIXELS = make_images(16, size=4).pixels
@@ -46,7 +46,7 @@ def refused(candidate: Form, reference: Form | None = None, pixels: Pixels = PIX
 def test_the_same_answers_pass_and_the_record_says_what_was_compared() -> None:
     record = check_parity("export", form("PyTorch"), form(), PIXELS)
     assert (record.stage, record.reference, record.n) == ("export", "PyTorch", 16)
-    assert record.batch_sizes == BATCH_SIZES == (1, 8)
+    assert record.batch_sizes == BATCH_SIZES == (1, 2, 8)
     assert (record.max_abs_difference, record.max_relative_difference, record.argmax_flips) == (0, 0, 0)
     assert record.tolerance == TOLERANCE
 
@@ -114,7 +114,7 @@ def test_another_shape_is_refused() -> None:
 
 def test_a_batch_that_is_lost_is_refused() -> None:
     lost = Form(name="the reshaped", run=lambda pixels: network(pixels)[:1])
-    assert "the reshaped gives [2, 3], the original [16, 3]" in refused(lost).message
+    assert "the reshaped gives [8, 3], the original [16, 3]" in refused(lost).message
 
 
 def test_a_batch_that_is_doubled_is_refused() -> None:
@@ -131,14 +131,15 @@ def test_what_is_not_one_row_of_logits_an_image_is_refused(shape: tuple[int, ...
 def test_a_changed_answer_within_the_tolerance_is_counted_at_each_batch_size() -> None:
     tie = Form(name="a tie", run=lambda pixels: np.ones((len(pixels), 2), np.float32))
     hair = Form(name="a hair", run=lambda pixels: np.tile(np.array([1, 1 + 1e-5], np.float32), (len(pixels), 1)))
-    assert check_parity("export", tie, hair, PIXELS).argmax_flips == 2 * 16
+    assert check_parity("export", tie, hair, PIXELS).argmax_flips == len(BATCH_SIZES) * 16
 
 
-def test_a_fault_at_a_larger_batch_alone_is_found() -> None:
+@pytest.mark.parametrize("batch", BATCH_SIZES)
+def test_a_fault_at_one_batch_size_alone_is_found(batch: int) -> None:
     def run(pixels: Pixels) -> Logits:
-        return network(pixels) + np.float32(len(pixels) > 1)
+        return network(pixels) + np.float32(len(pixels) == batch)
 
-    assert "differ at batch 8" in refused(Form(name="the copy", run=run)).message
+    assert f"differ at batch {batch}:" in refused(Form(name="the copy", run=run)).message
 
 
 @given(n=st.integers(1, 16), batch=st.integers(1, 20))
@@ -161,3 +162,27 @@ def test_an_image_that_fills_up_the_last_batch_is_counted_once(n: int, batch: in
     tie = Form(name="a tie", run=lambda pixels: np.ones((len(pixels), 2), np.float32))
     hair = Form(name="a hair", run=lambda pixels: np.tile(np.array([1, 1 + 1e-5], np.float32), (len(pixels), 1)))
     assert check_parity("export", tie, hair, PIXELS[:n], batch_sizes=(batch,)).argmax_flips == n
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (4, 5), (32, 32)])
+def test_the_extreme_images_come_after_the_real_ones(height: int, width: int) -> None:
+    real = np.random.default_rng(0).integers(1, 255, (3, height, width, 3), np.uint8)
+    pixels = with_extremes(real)
+    assert pixels.dtype == np.uint8
+    assert pixels.shape == (11, height, width, 3)
+    np.testing.assert_array_equal(pixels[:3], real)
+    extremes = pixels[3:]
+    assert any((picture == 0).all() for picture in extremes)
+    assert any((picture == 255).all() for picture in extremes)
+    np.testing.assert_array_equal(with_extremes(real), pixels)
+
+
+def test_among_the_extremes_are_both_checkerboards_and_a_lit_corner() -> None:
+    extremes = with_extremes(np.zeros((0, 4, 5, 3), np.uint8))
+    rows, columns = np.indices((4, 5))
+    for parity in (0, 1):
+        board = np.where((rows + columns) % 2 == parity, 255, 0)[..., None].repeat(3, axis=2)
+        assert any(np.array_equal(picture, board) for picture in extremes)
+    corner = np.zeros((4, 5, 3))
+    corner[0, 0] = 255
+    assert any(np.array_equal(picture, corner) for picture in extremes)

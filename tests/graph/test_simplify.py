@@ -1,5 +1,6 @@
 """Simplifying: the same function in fewer nodes, and a message for every way onnxsim can fail."""
 
+import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -11,11 +12,13 @@ from onnx import ModelProto, numpy_helper
 
 from edgecnn.errors import ExitCode, ModelError, ParityError, StageError
 from edgecnn.graph import onnx_file, simplify
+from edgecnn.graph.parity import BATCH_SIZES, with_extremes
 from edgecnn.graph.simplify import Simplified, simplify_model
 from tests.graphs import Array, copy, evaluate, make_model, node, small_cnn, weights
 from tests.support import make_images
 
 IMAGES = make_images(12, size=8)
+N_COMPARED = len(with_extremes(IMAGES.pixels))
 X = {"x": np.ascontiguousarray(IMAGES.pixels.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255))}
 
 
@@ -82,8 +85,8 @@ def test_the_record_says_what_was_counted_and_compared(simplified: Simplified) -
     }
     assert simplified.nodes_after == {"Conv": 1, "Relu": 1, "Flatten": 1, "Gemm": 1}
     parity = simplified.parity
-    assert (parity.stage, parity.reference, parity.n) == ("simplify", "the exported model", 12)
-    assert parity.batch_sizes == (1, 8)
+    assert (parity.stage, parity.reference, parity.n) == ("simplify", "the exported model", N_COMPARED)
+    assert parity.batch_sizes == BATCH_SIZES
     assert parity.max_relative_difference < 1e-5
 
 
@@ -94,11 +97,18 @@ def test_the_versions_stay_and_the_same_model_gives_the_same_bytes(simplified: S
     assert run(verbose()).data == simplified.data
 
 
+def test_a_newer_ir_that_onnxsim_writes_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    newer = small_cnn()
+    newer.ir_version = 10
+    monkeypatch.setattr(simplify, "_run_onnxsim", lambda data: newer.SerializeToString())
+    assert onnx_file.parse(run(small_cnn()).data, "simplified").ir_version == 8
+
+
 def test_a_fixed_batch_stays_fixed_and_is_compared_at_its_size() -> None:
     simplified = run(verbose(batch=5))
     model = onnx_file.parse(simplified.data, "simplified")
     assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_value == 5
-    assert (simplified.parity.batch_sizes, simplified.parity.n) == ((5,), 12)
+    assert (simplified.parity.batch_sizes, simplified.parity.n) == ((5,), N_COMPARED)
 
 
 def reversed_weights(values: Array) -> Array:
@@ -172,8 +182,29 @@ def test_a_broken_model_never_reaches_onnxsim(monkeypatch: pytest.MonkeyPatch, t
     assert not (tmp_path / "started").exists()
 
 
-def test_a_module_in_the_current_folder_is_not_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_no_module_of_the_current_folder_or_the_workers_is_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("onnx.py", "onnxsim.py"):
         (tmp_path / name).write_text("raise SystemExit('a stranger was here')\n")
     monkeypatch.chdir(tmp_path)
-    assert run(small_cnn()).parity.n == 12
+    monkeypatch.setattr(simplify, "WORKER", shutil.copy(simplify.WORKER, tmp_path))
+    assert run(small_cnn()).parity.n == N_COMPARED
+
+
+def test_a_branch_that_no_real_image_takes_is_compared_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The brightest pixel of a photograph is never the darkest one as well; only a white image is all white.
+    def darkest(threshold: float) -> ModelProto:
+        return make_model(
+            [
+                node("ReduceMin", ["x", "axes"], ["darkest"], keepdims=0),
+                node("Sub", ["darkest", "threshold"], ["beyond"]),
+                node("Relu", ["beyond"], ["seen"]),
+                node("Unsqueeze", ["seen", "last"], ["column"]),
+                node("Concat", ["column", "column"], ["y"], axis=1),
+            ],
+            {"axes": np.array([1, 2, 3]), "threshold": threshold, "last": np.array([1])},
+            outputs={"y": ("N", 2)},
+        )
+
+    monkeypatch.setattr(simplify, "_run_onnxsim", lambda data: darkest(0.8).SerializeToString())
+    with pytest.raises(ParityError, match="the simplified model and the exported model differ"):
+        run(darkest(0.9))

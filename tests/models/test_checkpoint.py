@@ -185,6 +185,22 @@ def test_a_truncated_pickle_inside_is_refused_wherever_it_is_cut(path: Path) -> 
         refusal(path, with_pickle(pickled[:kept]))
 
 
+@pytest.mark.parametrize(
+    "pickled",
+    [
+        b"\x80\x02.",  # nothing to return
+        b"\x80\x02h\x05.",  # what was never remembered
+        b"\x80\x02K\x01Q.",  # a storage that is a number
+        b"\x80\x02}]Ns.",  # a list as a key
+        b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n(K\x01K\x02K\x03tR.",  # a tensor made of numbers
+        b"\x80\x02X\x09\x00\x00\x00ab.",  # a text that is too short
+        b"\x80\x02X\x01\x00\x00\x00\xff.",  # a text that is not UTF-8
+    ],
+)
+def test_a_pickle_inside_that_makes_no_sense_is_refused(path: Path, pickled: bytes) -> None:
+    assert "torch cannot read" in refusal(path, with_pickle(pickled))
+
+
 @pytest.mark.parametrize("flag", [6, 8])
 def test_a_zip_that_python_cannot_read_is_refused(path: Path, flag: int) -> None:
     entry = WHOLE.index(b"PK\1\2")

@@ -13,6 +13,7 @@ from edgecnn.measure.latency import BenchSettings
 from edgecnn.pipeline.bench import _noise, bench
 from edgecnn.pipeline.context import Options
 from edgecnn.pipeline.export import export
+from edgecnn.pipeline.export_settings import ExportSettings
 from edgecnn.pipeline.quantize import quantize
 from edgecnn.pipeline.verdict import Gates
 from tests.bundles import fast_model, latency_result, missing_target, plant, read_manifest, slow_model, snapshot
@@ -105,7 +106,7 @@ def test_the_check_of_a_gate_joins_those_of_other_commands(bundle_copy: Path) ->
 
 def test_a_fixed_batch_is_not_benched_at_another(bundle_copy: Path) -> None:
     options = Options(bundle=bundle_copy)
-    export(bundle_copy / "model.pt", batch=2, options=options)
+    export(bundle_copy / "model.pt", settings=ExportSettings(batch=2), options=options)
     quantize(options=options)
     before = snapshot(bundle_copy)
     with pytest.raises(UsageError, match="the model has the fixed batch 2; --batch 1 cannot be measured") as caught:

@@ -13,13 +13,16 @@ from edgecnn.data import load as load_images
 from edgecnn.errors import BundleError, CheckpointError, ParityError, UsageError
 from edgecnn.models import checkpoint
 from edgecnn.pipeline.context import Options, Outcome
-from edgecnn.pipeline.export import export, parse_layout, parse_type
+from edgecnn.pipeline.export import export
+from edgecnn.pipeline.export_settings import ExportSettings, parse_layout, parse_type
 from edgecnn.targets import reference_session
 from tests.bundles import read_manifest, snapshot, times
 
 
 def go(folder: Path, *, force: bool = False, batch: int | None = None) -> Outcome:
-    return export(folder / "model.pt", batch=batch, options=Options(bundle=folder, force=force))
+    return export(
+        folder / "model.pt", settings=ExportSettings(batch=batch), options=Options(bundle=folder, force=force)
+    )
 
 
 class Listener:
@@ -92,9 +95,9 @@ def test_the_input_is_as_asked(
 ) -> None:
     outcome = export(
         bundle_copy / "model.pt",
-        batch=batch,
-        input_type=parse_type(input_type),
-        input_layout=parse_layout(input_layout),
+        settings=ExportSettings(
+            batch=batch, input_type=parse_type(input_type), input_layout=parse_layout(input_layout)
+        ),
         options=Options(bundle=bundle_copy),
     )
     (artifact,) = outcome.artifacts

@@ -178,7 +178,7 @@ def test_numbers_below_their_least_are_refused(bundle_copy: Path, n_images: int,
 
 
 def test_an_unknown_recipe_lists_the_known_ones(bundle_copy: Path) -> None:
-    with pytest.raises(UsageError, match="unknown recipe 'int4'; known: u8s8-perchannel-mse-reduced, "):
+    with pytest.raises(UsageError, match="unknown recipe 'int4'; known: u8s8-perchannel-minmax-reduced, "):
         quantize(recipe_name="int4", options=Options(bundle=bundle_copy))
 
 

@@ -24,7 +24,7 @@ def settings(
     epochs: int = 2,
     gates: Gates | None = None,
     model: str = "simplecnn",
-    recipe: str = "u8s8-perchannel-mse-reduced",
+    recipe: str = "u8s8-perchannel-minmax-reduced",
     targets: tuple[str, ...] = ("cpu",),
 ) -> RunSettings:
     return RunSettings(

@@ -162,6 +162,20 @@ def test_the_number_of_arrays_alive_does_not_grow_with_the_images(
     assert 0 < peaks[0] == peaks[1]
 
 
+@pytest.mark.parametrize(("batch", "sizes"), [("N", [32, 32, 32, 4]), (40, [40, 40, 40])])
+def test_only_a_fixed_batch_is_filled_up(batch: int | str, sizes: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    original = ranges._Stream._run
+
+    def counted(self: ranges._Stream, fed: Any) -> Any:
+        seen.append(len(fed))
+        return original(self, fed)
+
+    monkeypatch.setattr(ranges._Stream, "_run", counted)
+    measure(small_cnn(batch=batch), IMAGES)
+    assert seen == sizes
+
+
 def test_progress_counts_every_image_in_every_pass() -> None:
     class Listener:
         def __init__(self) -> None:

@@ -1,5 +1,6 @@
 """Sessions of the installed onnxruntime: on the provider asked for, or an error; never a fallback."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,25 @@ def test_a_model_runs_and_says_where() -> None:
 def test_every_node_that_is_left_is_counted() -> None:
     model = make_model([node("Sin", ["x"], ["a"]), node("Cos", ["a"], ["b"]), node("Flatten", ["b"], ["y"])], {})
     assert open_model(model).nodes_by_provider == {CPU_PROVIDER: 3}
+
+
+def test_all_nodes_of_all_subgraphs_of_a_provider_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = native.open_inference_session
+
+    class Partitioned:
+        def __init__(self, session: Any) -> None:
+            self.session = session
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.session, name)
+
+        def get_provider_graph_assignment_info(self) -> list[SimpleNamespace]:
+            return [SimpleNamespace(ep_name=CPU_PROVIDER, get_nodes=lambda n=n: range(n)) for n in (3, 5)]
+
+    monkeypatch.setattr(
+        native, "open_inference_session", lambda *args, **kwargs: Partitioned(original(*args, **kwargs))
+    )
+    assert open_model(small_cnn()).nodes_by_provider == {CPU_PROVIDER: 8}
 
 
 def test_a_provider_that_is_there_is_not_missing() -> None:
