@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from edgecnn.pipeline.context import Options, Outcome
     from edgecnn.pipeline.export import export
     from edgecnn.pipeline.export_settings import ExportSettings
+    from edgecnn.pipeline.inspect import Inspection, inspect
+    from edgecnn.pipeline.profile import Profile, profile
     from edgecnn.pipeline.quantize import quantize
     from edgecnn.pipeline.report import write_report
     from edgecnn.pipeline.run import RunResult, RunSettings, run
@@ -42,9 +44,11 @@ __all__ = [
     "EdgecnnError",
     "ExportSettings",
     "Gates",
+    "Inspection",
     "Manifest",
     "Options",
     "Outcome",
+    "Profile",
     "RunResult",
     "RunSettings",
     "TrainingSettings",
@@ -52,6 +56,8 @@ __all__ = [
     "__version__",
     "bench",
     "export",
+    "inspect",
+    "profile",
     "quantize",
     "run",
     "simplify",
@@ -68,15 +74,19 @@ _HOMES = {
     "EdgecnnError": "edgecnn.errors",
     "ExportSettings": "edgecnn.pipeline.export_settings",
     "Gates": "edgecnn.pipeline.verdict",
+    "Inspection": "edgecnn.pipeline.inspect",
     "Manifest": "edgecnn.bundle",
     "Options": "edgecnn.pipeline.context",
     "Outcome": "edgecnn.pipeline.context",
+    "Profile": "edgecnn.pipeline.profile",
     "RunResult": "edgecnn.pipeline.run",
     "RunSettings": "edgecnn.pipeline.run",
     "TrainingSettings": "edgecnn.training.settings",
     "Verdict": "edgecnn.pipeline.verdict",
     "bench": "edgecnn.pipeline.bench",
     "export": "edgecnn.pipeline.export",
+    "inspect": "edgecnn.pipeline.inspect",
+    "profile": "edgecnn.pipeline.profile",
     "quantize": "edgecnn.pipeline.quantize",
     "run": "edgecnn.pipeline.run",
     "simplify": "edgecnn.pipeline.simplify",

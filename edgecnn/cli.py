@@ -41,6 +41,9 @@ Cache = Annotated[
 Force = Annotated[bool, typer.Option("--force", help="Do it again even if nothing changed.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, and nothing else.")]
 Model = Annotated[str, typer.Option("--model", help="Name in the model table.")]
+Network = Annotated[
+    Path | None, typer.Argument(help="A checkpoint, an .onnx file, or a bundle's folder. Default: the bundle.")
+]
 Provider = Annotated[
     list[str] | None, typer.Option("--provider", help="Where to run; may be given again. See: edgecnn targets.")
 ]
@@ -321,6 +324,54 @@ def targets(json: Json = False) -> None:
         show_json(views.targets_view(rows))
     else:
         terminal.show(text.targets_table(rows))
+
+
+@app.command()
+def inspect(
+    model: Network = None,
+    bundle: Bundle = None,
+    int8: Annotated[bool, typer.Option("--int8", help="Of a bundle, read int8.onnx instead of float.onnx.")] = False,
+    dense: Annotated[bool, typer.Option("--dense", help="Add what fully connected layers would cost.")] = False,
+    json: Json = False,
+) -> None:
+    """Show each layer: its size and how it follows, parameters, MACs, bytes, and what it sees."""
+    from edgecnn.pipeline.inspect import inspect as inspect_model
+    from edgecnn.report.network import network_items, network_view
+
+    found = inspect_model(model, int8=int8, options=_options(bundle, None, None, False))
+    if json:
+        show_json(network_view(str(found.path), found.network, dense=dense))
+    else:
+        terminal.show(*network_items(str(found.path), found.network, dense=dense))
+
+
+@app.command()
+def profile(
+    model: Network = None,
+    bundle: Bundle = None,
+    seconds: Annotated[float, typer.Option("--seconds", help="About how long each layer is timed.")] = 0.2,
+    max_memory: Annotated[
+        str, typer.Option("--max-memory", help="Leave out fully connected layers whose weights take more.")
+    ] = "1GiB",
+    json: Json = False,
+) -> None:
+    """Time each convolution against a fully connected layer in its place."""
+    from edgecnn.pipeline.profile import parse_memory
+    from edgecnn.pipeline.profile import profile as profile_model
+    from edgecnn.report.network import profile_items, profile_view
+
+    found = profile_model(
+        model,
+        seconds=seconds,
+        max_dense_bytes=parse_memory(max_memory),
+        options=_options(bundle, None, None, False),
+    )
+    if json:
+        show_json(profile_view(str(found.path), found.machine, found.timings, max_dense_bytes=found.max_dense_bytes))
+    else:
+        terminal.show(
+            *profile_items(str(found.path), found.machine, found.timings, max_dense_bytes=found.max_dense_bytes)
+        )
 
 
 def _options(bundle: Path | None, data: str | None, cache: Path | None, force: bool) -> "Options":

@@ -172,7 +172,7 @@ def test_only_the_bundle_room_names_the_manifest_file() -> None:
         ]
         for name, tree in SOURCE.items()
     }
-    assert [name for name, found in literals.items() if found] == ["edgecnn.bundle.folder"]
+    assert [name for name, found in literals.items() if found] == ["edgecnn.bundle.manifest"]
 
 
 @pytest.mark.parametrize(("name", "file"), TABLES.items())

@@ -9,12 +9,11 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from edgecnn.bundle import atomic
-from edgecnn.bundle.manifest import SCHEMA_VERSION, Artifact, Manifest, StageName, StageRecord
+from edgecnn.bundle.manifest import MANIFEST, SCHEMA_VERSION, Artifact, Manifest, StageName, StageRecord
 from edgecnn.bundle.revision import superseded, without
 from edgecnn.errors import BundleError
 from edgecnn.version import __version__
 
-MANIFEST = "manifest.json"
 MAX_MANIFEST_BYTES = 64 * 2**20
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from edgecnn.bundle.folder import MANIFEST
+from edgecnn.bundle.manifest import MANIFEST
 from edgecnn.errors import BundleError
 
 ARTIFACTS = Path("artifacts")

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 
+MANIFEST = "manifest.json"
 SCHEMA_VERSION: Literal[1] = 1
 
 StageName = Literal["train", "export", "simplify", "quantize", "validate", "bench", "report"]
@@ -27,8 +28,17 @@ DOWNSTREAM: dict[StageName, tuple[StageName, ...]] = {
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+def _refuse_manifest(name: str) -> str:
+    if name.lower() == MANIFEST:
+        raise ValueError("the manifest is no artifact of itself")
+    return name
+
+
 # No separator can occur in it, so a manifest cannot point out of its folder.
-FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+# Nor can it name the manifest, which a commit would then take away as a stale file.
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"), AfterValidator(_refuse_manifest)]
 
 
 def _refuse_nan(value: JsonValue) -> JsonValue:

@@ -27,6 +27,28 @@ def parse(data: bytes, name: str) -> "ModelProto":
         ModelError: too large, not ONNX, invalid, weights outside the file, or weights that are not finite.
     """
     import onnx
+
+    model = read_self_contained(data, name)
+    try:
+        onnx.checker.check_model(model)
+    except (onnx.checker.ValidationError, UnicodeDecodeError) as error:
+        raise ModelError(
+            f"{name}: not a valid ONNX model ({str(error).splitlines()[0]}).",
+            next_step="export it again with a current exporter",
+        ) from error
+    _require_finite_weights(model, name)
+    return model
+
+
+def read_self_contained(data: bytes, name: str) -> "ModelProto":
+    """Read a model that anyone may have written, and that refers to no other file.
+
+    ONNX Runtime would open the files that a model names, wherever the process happens to stand.
+
+    Raises:
+        ModelError: too large, not ONNX, or with weights outside the file.
+    """
+    import onnx
     from google.protobuf.message import DecodeError
 
     if len(data) > MAX_MODEL_BYTES:
@@ -50,14 +72,6 @@ def parse(data: bytes, name: str) -> "ModelProto":
             f"{name}: keeps weights in other files ({', '.join(outside[:3])}…); only self-contained files are read.",
             next_step="save it with onnx.save(model, path, save_as_external_data=False)",
         )
-    try:
-        onnx.checker.check_model(model)
-    except (onnx.checker.ValidationError, UnicodeDecodeError) as error:
-        raise ModelError(
-            f"{name}: not a valid ONNX model ({str(error).splitlines()[0]}).",
-            next_step="export it again with a current exporter",
-        ) from error
-    _require_finite_weights(model, name)
     return model
 
 

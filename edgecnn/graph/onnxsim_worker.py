@@ -15,7 +15,8 @@ def main() -> None:
 
         _, hard = resource.getrlimit(resource.RLIMIT_AS)
         limit = MEMORY_LIMIT_BYTES if hard == resource.RLIM_INFINITY else min(hard, MEMORY_LIMIT_BYTES)
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+        if sys.platform != "darwin":  # macOS has the limit's name, but refuses to set it
+            resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     import onnx
     import onnxsim
 

@@ -83,7 +83,7 @@ def _run_onnxsim(data: bytes) -> bytes:
             f"simplify: onnxsim did not finish within {TIME_LIMIT_S} s.",
             next_step="quantize the exported model as it is: edgecnn quantize",
         ) from error
-    if finished.returncode != 0:
+    if finished.returncode != 0 or not finished.stdout:
         lines = finished.stderr.decode(errors="replace").strip().splitlines()
         how = f"signal {-finished.returncode}" if finished.returncode < 0 else f"code {finished.returncode}"
         raise StageError(

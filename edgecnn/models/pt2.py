@@ -48,7 +48,16 @@ def load(path: Path, data: bytes, *, allow_pickle: bool) -> "nn.Module":
         _vet(path, data)
     try:
         return torch.export.load(io.BytesIO(data)).module()
-    except (RuntimeError, ValueError, KeyError, AssertionError, OSError, EOFError) as error:
+    except (
+        RuntimeError,
+        ValueError,
+        TypeError,
+        LookupError,
+        AttributeError,
+        AssertionError,
+        OSError,
+        EOFError,
+    ) as error:
         first_line = (str(error).splitlines() or [type(error).__name__])[0]
         raise CheckpointError(
             f"{path}: torch.export cannot read it ({first_line}).",

@@ -10,7 +10,7 @@ from edgecnn.bundle.locate import newest_folder
 from edgecnn.bundle.manifest import LatencyResult
 from edgecnn.measure.latency import BenchSettings, compare_latency, pinned
 from edgecnn.measure.machine import describe_machine
-from edgecnn.pipeline.context import Options, Outcome, Work, input_size, working_on
+from edgecnn.pipeline.context import Options, Outcome, Work, input_size, read_model, working_on
 from edgecnn.pipeline.export import FLOAT_MODEL
 from edgecnn.pipeline.quantize import INT8_MODEL
 from edgecnn.pipeline.report import report_stage
@@ -70,8 +70,8 @@ def bench_stage(
         always: measure even if the manifest has these figures: who types ``bench`` wants to see it run.
     """
     settings = settings or BenchSettings()
-    float_model = bundle.read(FLOAT_MODEL, next_step="edgecnn export model.pt")
-    int8_model = bundle.read(INT8_MODEL, next_step="edgecnn quantize")
+    float_model = read_model(bundle, FLOAT_MODEL, next_step="edgecnn export model.pt")
+    int8_model = read_model(bundle, INT8_MODEL, next_step="edgecnn quantize")
     machine = describe_machine()
     work = Work(
         bundle=bundle,

@@ -177,6 +177,20 @@ def image_size(shape: tuple[int | str, ...]) -> tuple[int, int]:
     )
 
 
+def read_model(bundle: Bundle, name: str, *, next_step: str) -> bytes:
+    """Return an ONNX file of the bundle, unchanged since it was made and referring to no other file.
+
+    Raises:
+        BundleError: the bundle has no such file, or it was changed.
+        ModelError: it keeps weights in other files.
+    """
+    from edgecnn.graph.onnx_file import read_self_contained
+
+    data = bundle.read(name, next_step=next_step)
+    read_self_contained(data, str(bundle.path(name)))
+    return data
+
+
 def describe_artifact(
     stage: StageName,
     path: str,

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 from edgecnn import data as data_room
 from edgecnn.bundle import Bundle
 from edgecnn.bundle.atomic import sha256_bytes
-from edgecnn.bundle.folder import MANIFEST
 from edgecnn.bundle.locate import default_folder, newest_folder
-from edgecnn.bundle.manifest import Artifact, DataRecord, NetworkRecord
+from edgecnn.bundle.manifest import MANIFEST, Artifact, DataRecord, NetworkRecord
 from edgecnn.data import Dataset
 from edgecnn.data.photos import photo_crops
 from edgecnn.errors import BundleError, UsageError

@@ -7,9 +7,8 @@ from pathlib import Path
 from edgecnn import data as data_room
 from edgecnn.bundle import Bundle
 from edgecnn.bundle.atomic import sha256_bytes
-from edgecnn.bundle.folder import MANIFEST
 from edgecnn.bundle.locate import default_folder, newest_folder
-from edgecnn.bundle.manifest import NetworkRecord
+from edgecnn.bundle.manifest import MANIFEST, NetworkRecord
 from edgecnn.data import Dataset
 from edgecnn.errors import BundleError, DataError, ModelError, UsageError
 from edgecnn.pipeline.context import (

@@ -6,9 +6,8 @@ from pathlib import Path
 
 from edgecnn import data as data_room
 from edgecnn.bundle import Bundle
-from edgecnn.bundle.folder import MANIFEST
 from edgecnn.bundle.locate import default_folder
-from edgecnn.bundle.manifest import Manifest, StageName
+from edgecnn.bundle.manifest import MANIFEST, Manifest, StageName
 from edgecnn.data import Dataset
 from edgecnn.measure.latency import BenchSettings
 from edgecnn.models import model_spec

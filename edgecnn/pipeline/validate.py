@@ -9,7 +9,7 @@ from edgecnn.bundle.manifest import ValidationResult
 from edgecnn.data import Dataset, Images
 from edgecnn.errors import DataError
 from edgecnn.measure.machine import describe_machine
-from edgecnn.pipeline.context import Options, Outcome, Work, choose_dataset, input_size, working_on
+from edgecnn.pipeline.context import Options, Outcome, Work, choose_dataset, input_size, read_model, working_on
 from edgecnn.pipeline.export import FLOAT_MODEL
 from edgecnn.pipeline.quantize import INT8_MODEL
 from edgecnn.pipeline.report import report_stage
@@ -55,8 +55,8 @@ def validate_stage(
     Args:
         always: measure even if the manifest has these figures: who types ``validate`` wants to see it run.
     """
-    float_model = bundle.read(FLOAT_MODEL, next_step="edgecnn export model.pt")
-    int8_model = bundle.read(INT8_MODEL, next_step="edgecnn quantize")
+    float_model = read_model(bundle, FLOAT_MODEL, next_step="edgecnn export model.pt")
+    int8_model = read_model(bundle, INT8_MODEL, next_step="edgecnn quantize")
     _require_same_classes(bundle, dataset)
     machine = describe_machine()
     work = Work(

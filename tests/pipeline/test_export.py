@@ -43,7 +43,7 @@ def test_a_checkpoint_alone_becomes_a_bundle(finished_bundle: Path, tmp_path: Pa
     manifest = read_manifest(folder)
     assert sorted(snapshot(folder)) == ["float.onnx", "manifest.json", "model.pt"]
     assert (folder / "model.pt").read_bytes() == given.read_bytes()
-    assert manifest.stages["train"].settings == {"imported": True}
+    assert manifest.stages["train"].settings["imported"] is True
     old = read_manifest(finished_bundle)
     assert (manifest.network, manifest.data, manifest.training_curve) == (old.network, old.data, old.training_curve)
     (artifact,) = outcome.artifacts
@@ -64,7 +64,9 @@ def test_the_exported_model_answers_as_pytorch_does(finished_bundle: Path, bundl
         expected = module((torch.from_numpy(pixels) - mean) / std).numpy()
     assert np.abs(session.run(pixels) - expected).max() < 1e-4
     (parity,) = read_manifest(bundle_copy).parity
-    assert (parity.stage, parity.reference, parity.n, parity.batch_sizes) == ("export", "PyTorch", 64, (1, 8))
+    assert (parity.stage, parity.reference) == ("export", "PyTorch")
+    assert parity.n >= 64
+    assert {1, 8} <= set(parity.batch_sizes)
     assert parity.max_relative_difference <= parity.tolerance
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from edgecnn.data import Images
 from edgecnn.data import load as load_images
-from edgecnn.errors import BundleError, DataError, StageError, TargetError, UsageError
+from edgecnn.errors import BundleError, DataError, ModelError, StageError, TargetError, UsageError
 from edgecnn.measure import accuracy
 from edgecnn.pipeline.context import Options, Outcome
 from edgecnn.pipeline.validate import validate
@@ -165,3 +165,24 @@ def test_an_unknown_target_lists_the_known_ones(bundle_copy: Path) -> None:
     with pytest.raises(UsageError, match="unknown provider 'gpu'; known: cpu, ") as caught:
         validate(targets=["gpu"], options=Options(bundle=bundle_copy))
     assert caught.value.next_step == "edgecnn targets"
+
+
+def test_a_model_that_names_another_file_is_never_opened(bundle_copy: Path) -> None:
+    import hashlib
+    import json
+
+    import onnx
+
+    model = onnx.load(bundle_copy / "int8.onnx")
+    tensor = model.graph.initializer[0]
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="../../etc/passwd")
+    data = model.SerializeToString()
+    (bundle_copy / "int8.onnx").write_bytes(data)
+    manifest = json.loads((bundle_copy / "manifest.json").read_text())
+    for artifact in manifest["artifacts"]:
+        if artifact["path"] == "int8.onnx":
+            artifact["sha256"] = hashlib.sha256(data).hexdigest()
+    (bundle_copy / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ModelError, match="keeps weights in other files"):
+        validate(options=Options(bundle=bundle_copy))
