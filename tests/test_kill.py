@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,12 +24,12 @@ TIMEOUT_S = 120
 
 #: Imports what takes seconds once, then makes a process of its own of each line that it is sent.
 NURSERY = """
-import ast, os, sys
-import onnxruntime.quantization, onnxscript, sklearn.datasets, sklearn.model_selection, scipy.stats
-import torch._dynamo, torch.onnx
+import ast, os, sys, traceback
+import onnx, onnxscript, sklearn.datasets, sklearn.model_selection, scipy.stats, torch._dynamo, torch.onnx
 from edgecnn.cli import _main
 from edgecnn.measure.latency import BenchSettings
-import edgecnn.graph.export, edgecnn.quantization.static, edgecnn.training.loop
+import edgecnn.graph.export, edgecnn.training.loop
+assert "onnxruntime" not in sys.modules, "it starts a thread, and a process with threads must not be forked"
 
 # a benchmark of a tenth of a second; `run` has no option for that
 BenchSettings.__init__.__kwdefaults__.update(pairs=6, rounds=1, seconds=0.1)
@@ -38,8 +39,11 @@ for line in sys.stdin:
     if child == 0:
         os.dup2(os.open("log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
         os.dup2(2, 1)
-        exec(ast.literal_eval(line))
-        os._exit(0)
+        try:
+            exec(ast.literal_eval(line))
+        except BaseException:
+            traceback.print_exc()
+        os._exit(99)
     print(child, flush=True)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
@@ -50,6 +54,11 @@ code = _main(["run", "--data", "digits", "--epochs", "{EPOCHS}", "--max-drop", "
 sys.stdout.flush()
 os._exit(code)
 """
+
+
+def _kill(process: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process, signal.SIGKILL)
 
 
 class Nursery:
@@ -74,11 +83,12 @@ class Nursery:
         """Run code in a child, kill it after a while if so told, and return how it ended."""
         print(repr(code), file=self._orders, flush=True)
         child = int(self._answers.readline())
-        if kill_after_s is not None:
-            time.sleep(kill_after_s)
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(child, signal.SIGKILL)
-        return int(self._answers.readline())
+        alarm = threading.Timer(TIMEOUT_S if kill_after_s is None else kill_after_s, _kill, (child,))
+        alarm.start()
+        ended = int(self._answers.readline())
+        alarm.cancel()
+        alarm.join()
+        return ended
 
     def log(self) -> str:
         """Return what the last child printed."""

@@ -48,7 +48,7 @@ def test_a_checkpoint_alone_becomes_a_bundle(finished_bundle: Path, tmp_path: Pa
     assert (manifest.network, manifest.data, manifest.training_curve) == (old.network, old.data, old.training_curve)
     (artifact,) = outcome.artifacts
     assert artifact.parent_sha256 == snapshot(folder)["model.pt"]
-    assert set(artifact.tools) == {"torch", "onnx", "onnxscript", "onnxruntime"}
+    assert set(artifact.tools) >= {"torch", "onnx", "onnxscript", "onnxruntime"}
     first = next(item for item in old.artifacts if item.stage == "export")
     assert artifact.sha256 == first.sha256, "the same checkpoint gives the same bytes"
 
