@@ -19,7 +19,7 @@ CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
 #: A path of Unix, of Windows, or of a home.
 PATH = re.compile(r"(?:^|[\s'\"=(\[])(?:/(?!\s)\w|~/|[A-Za-z]:\\|file:)")
 #: Folders that only a machine has.
-PLACES = (b"/home/", b"/tmp/", b"/Users/", b"site-packages", bytes(Path.home()), bytes(Path(__file__).parents[2]))
+PLACES = (b"/home/", b"/tmp/", b"/Users/", b"site-packages", bytes(Path.home()), bytes(Path(__file__).parents[1]))
 
 
 @pytest.fixture(scope="module")
