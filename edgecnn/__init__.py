@@ -11,9 +11,14 @@ The functions here are the stages of the one way through, the same that the comm
 Importing this package imports neither torch nor onnxruntime; the stages do, where they need them.
 """
 
+import os
 from typing import TYPE_CHECKING
 
 from edgecnn.version import __version__
+
+# onnxruntime 1.32 keeps a device id and an event log in the user's cache folder, from a thread of its own that also
+# disturbs a benchmark. It asks this variable when it is imported; who wants the telemetry sets it to 0.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from edgecnn.bundle import Bundle, Manifest

@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+# Two test processes on two cores, each with two OpenMP threads, take six times as long as with one each.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 settings.register_profile(
     "edgecnn", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

@@ -21,6 +21,7 @@ from edgecnn.pipeline.train import train_stage
 from edgecnn.pipeline.validate import validate_stage
 from edgecnn.pipeline.verdict import Gates, Verdict, all_checks
 from edgecnn.quantization import DEFAULT_RECIPE, recipe
+from edgecnn.quantization.calibration import choose_calibration_images
 from edgecnn.targets import require
 from edgecnn.training import TrainingSettings
 
@@ -72,6 +73,8 @@ def run(*, settings: RunSettings | None = None, options: Options | None = None) 
         require(name)
     folder = options.bundle or default_folder(settings.model)
     dataset = _images(folder, settings, options)
+    if settings.n_images is not None:  # too few would else be found after the training
+        choose_calibration_images(dataset, settings.n_images, seed=0)
     with working_on(folder, create=True) as bundle:
         outcomes = [_announce(stage(), options) for stage in _stages(bundle, dataset, settings, options)]
         verdict = Verdict(checks=all_checks(bundle.manifest, settings.gates))

@@ -173,3 +173,9 @@ def test_images_that_do_not_exist_make_no_folder(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="nothing at that path"):
         go(tmp_path / "bundle", data=str(tmp_path / "nowhere"))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_too_few_calibration_images_are_found_before_the_training(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="expected at least one calibration image, found 0"):
+        run(settings=RunSettings(n_images=0), options=Options(bundle=tmp_path / "bundle", data="digits"))
+    assert not (tmp_path / "bundle").exists()
