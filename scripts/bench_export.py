@@ -9,7 +9,6 @@ own size, at batch 1, 2 and 8, on photographs and on extreme images; one that ca
 import argparse
 import time
 
-import torch
 from torchvision import models
 
 from edgecnn.data.photos import photo_crops
@@ -35,8 +34,7 @@ def main() -> None:
     print("|---|---:|---|---:|---:|---:|---:|---:|")
     for name in names:
         started = time.perf_counter()
-        with torch.device("meta"):
-            parameters = sum(p.numel() for p in models.get_model(name, weights=None).parameters())
+        parameters = models.get_model_weights(name).DEFAULT.meta["num_params"]
         if parameters > MAX_PARAMETERS:
             continue
         row = _row(name)

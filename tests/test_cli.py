@@ -32,8 +32,9 @@ from tests.bundles import (
 from tests.golden_files import assert_golden
 from tests.program import edgecnn, environment
 
-COMMANDS = ("run", "train", "export", "simplify", "quantize", "validate", "bench", "report", "targets")
-STAGES = COMMANDS[1:-1]
+STAGES = ("train", "export", "simplify", "quantize", "validate", "bench", "report")
+READERS = ("targets", "inspect", "profile")
+COMMANDS = ("run", *STAGES, *READERS)
 RUN = ("run", "--data", "digits", "--epochs", "2", "--max-drop", "100")
 QUICK = ("--pairs", "6", "--rounds", "1", "--seconds", "0.1")
 
@@ -212,8 +213,8 @@ def test_json_is_one_object_with_exactly_its_fields(call: Call, bundle: Path, ar
     assert found.json["bundle"] == str(bundle)
 
 
-def test_every_command_that_takes_a_bundle_is_among_them() -> None:
-    assert {arguments[0] for arguments in JSON_FIELDS} | {"targets"} == set(COMMANDS)
+def test_every_command_that_writes_a_bundle_is_among_them() -> None:
+    assert {arguments[0] for arguments in JSON_FIELDS} | {*READERS} == set(COMMANDS)
 
 
 def test_targets_as_json(call: Call) -> None:
@@ -482,3 +483,55 @@ def test_a_defect_keeps_its_traceback(call: Call, bundle: Path, monkeypatch: pyt
     monkeypatch.setattr("edgecnn.pipeline.report.write_report", break_down)
     with pytest.raises(ZeroDivisionError):
         call("report", "--bundle", bundle)
+
+
+# Commands that only read.
+
+
+def test_inspect_shows_a_bundles_layers_and_changes_nothing(call: Call, bundle: Path) -> None:
+    before = snapshot(bundle), times(bundle)
+    found = call("inspect", "--bundle", bundle, "--dense")
+    assert (found.code, found.err) == (0, "")
+    for words in ("(32 - 5 + 2*0)/1 + 1 = 28", "62,006", "651,720", "Peak activation memory", "(on a 200x200x3 image"):
+        assert words in " ".join(found.out.split())
+    assert (snapshot(bundle), times(bundle)) == before
+
+
+@pytest.mark.parametrize("name", ["model.pt", "float.onnx", "int8.onnx"])
+def test_inspect_as_json_is_one_object(call: Call, bundle: Path, name: str) -> None:
+    found = call("inspect", bundle / name, "--json").json
+    assert found.keys() == {"model", "batch", "input", "layers", "totals", "peak_activation", "doubts"}
+    assert (found["totals"]["parameters"], found["totals"]["macs"]) == (62_006, 651_720)
+    assert found["model"] == str(bundle / name)
+    assert call("inspect", bundle, "--int8", "--json").json["model"] == str(bundle / "int8.onnx")
+
+
+def test_profile_as_json_is_one_object(call: Call, bundle: Path) -> None:
+    found = call("profile", bundle, "--seconds", "0.001", "--max-memory", "10MB", "--json").json
+    assert found.keys() == {"model", "machine", "threads", "max_dense_bytes", "layers"}
+    assert [layer["dense"] is None for layer in found["layers"]] == [True, False]
+    assert found["max_dense_bytes"] == 10_000_000
+
+
+def test_profile_draws_a_chart(call: Call, bundle: Path) -> None:
+    found = call("profile", bundle, "--seconds", "0.001", "--max-memory", "10MB")
+    assert found.code == 0
+    assert "dense █" in found.out or "conv  █" in found.out
+    assert "more than 10,000,000 bytes (--max-memory)" in " ".join(found.out.split())
+
+
+@pytest.mark.parametrize("command", ["inspect", "profile"])
+def test_a_truncated_model_is_one_message(call: Call, tmp_path: Path, command: str) -> None:
+    (tmp_path / "net.onnx").write_bytes(fast_model()[:-99])
+    found = call(command, tmp_path / "net.onnx")
+    assert (found.code, found.out) == (3, "")
+    error, remedy = found.err.splitlines()
+    assert "net.onnx" in error
+    assert remedy.startswith("Next: ")
+
+
+@pytest.mark.parametrize(("option", "value"), [("--seconds", "0"), ("--max-memory", "much")])
+def test_a_profile_that_cannot_be_is_a_wrong_option(call: Call, bundle: Path, option: str, value: str) -> None:
+    found = call("profile", bundle, option, value)
+    assert found.code == 2
+    assert option in found.err
