@@ -14,6 +14,26 @@ import typer
 
 from edgecnn.console import Terminal, show_error, show_json
 from edgecnn.errors import EdgecnnError, ExitCode, Interrupted, UsageError
+from edgecnn.options import (
+    Batch,
+    Bundle,
+    Cache,
+    Data,
+    Epochs,
+    Force,
+    Images,
+    Json,
+    LearningRate,
+    MaxDrop,
+    Model,
+    Network,
+    NewBundle,
+    Provider,
+    Recipe,
+    RequireSpeedup,
+    Seed,
+    Threads,
+)
 from edgecnn.version import __version__
 
 if TYPE_CHECKING:
@@ -27,38 +47,6 @@ app = typer.Typer(
     invoke_without_command=True,
     rich_markup_mode=None,
 )
-
-Bundle = Annotated[
-    Path | None, typer.Option("--bundle", help="The bundle's folder. Default: the newest under artifacts/.")
-]
-NewBundle = Annotated[Path | None, typer.Option("--bundle", help="The bundle's folder. Default: artifacts/<model>.")]
-Data = Annotated[
-    str | None,
-    typer.Option("--data", help="digits, cifar10, an image folder or a .npz. Default: the bundle's, else digits."),
-]
-Cache = Annotated[
-    Path | None, typer.Option("--cache", help="Folder of decoded images. Default: $EDGECNN_CACHE or ~/.cache/edgecnn.")
-]
-Force = Annotated[bool, typer.Option("--force", help="Do it again even if nothing changed.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, and nothing else.")]
-Model = Annotated[str, typer.Option("--model", help="Name in the model table.")]
-Network = Annotated[
-    Path | None, typer.Argument(help="A checkpoint, an .onnx file, or a bundle's folder. Default: the bundle.")
-]
-Provider = Annotated[
-    list[str] | None, typer.Option("--provider", help="Where to run; may be given again. See: edgecnn targets.")
-]
-MaxDrop = Annotated[float, typer.Option("--max-drop", help="Fail if int8 loses more top-1 than this, in points.")]
-RequireSpeedup = Annotated[bool, typer.Option("--require-speedup", help="Fail unless int8 is faster than float.")]
-Recipe = Annotated[str | None, typer.Option("--recipe", help="Row of the recipe table; an unknown name lists them.")]
-Images = Annotated[
-    int | None, typer.Option("--images", help="Training images to calibrate on. Default: 512, or all of a smaller set.")
-]
-Epochs = Annotated[int | None, typer.Option("--epochs", help="Passes over the training images.")]
-LearningRate = Annotated[float | None, typer.Option("--learning-rate", help="Peak of the one-cycle schedule.")]
-Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
-Batch = Annotated[int, typer.Option("--batch", help="Images a call.")]
-Threads = Annotated[int, typer.Option("--threads", help="Threads; the process is pinned to as many CPUs.")]
 
 terminal = Terminal()
 

@@ -30,6 +30,7 @@ FLOORS = {
     "report": 4,
     "pipeline": 5,
     "console": 6,
+    "options": 6,
     "cli": 7,
     "__init__": 7,
     "__main__": 7,

@@ -175,6 +175,7 @@ for words in sys.argv[1:]:
         f"bench --bundle {bundle} {' '.join(QUICK)}",
         f"quantize --bundle {bundle} --force",
         f"report --bundle {bundle}",
+        f"inspect --bundle {bundle} --int8",
         "targets",
     ]
     finished = subprocess.run(

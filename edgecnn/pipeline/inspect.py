@@ -65,8 +65,11 @@ def inspect(model: Path | str | None = None, *, int8: bool = False, options: Opt
 
 def _find(path: Path, options: Options) -> Path:
     """Return the path itself, or the file of that name in the bundle, which is then said."""
-    if path.exists() or path.is_absolute():
-        return path
+    try:
+        if path.exists() or path.is_absolute():
+            return path
+    except OSError as error:  # such as a folder on the way that may not be searched
+        raise _unreadable(path, error) from error
     try:
         folder = options.bundle or newest_folder()
     except BundleError:
@@ -102,9 +105,13 @@ def _read(path: Path) -> bytes:
             )
         return path.read_bytes()
     except OSError as error:
-        raise ModelError(
-            f"{path}: not readable ({error.strerror}).", next_step="change its permissions, or name another file"
-        ) from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> ModelError:
+    return ModelError(
+        f"{path}: not readable ({error.strerror}).", next_step="change its permissions, or name another file"
+    )
 
 
 def _trace(path: Path) -> "ModelProto":

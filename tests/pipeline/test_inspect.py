@@ -1,5 +1,6 @@
 """``edgecnn inspect``: a checkpoint, an ONNX file or a bundle, read and never written to."""
 
+import gc
 import shutil
 import sys
 from pathlib import Path
@@ -210,6 +211,19 @@ def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(Path, "read_bytes", refuse)
     with pytest.raises(ModelError, match=r"net\.onnx: not readable \(Permission denied\)"):
         inspect(path)
+
+
+def test_a_name_that_no_file_can_have(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="not readable") as caught:
+        inspect(tmp_path / ("x" * 300))
+    assert caught.value.next_step
+
+
+def test_importing_torch_leaves_the_garbage_collector_as_it_was(checkpoint_file: Path) -> None:
+    for enabled in (False, True):
+        (gc.enable if enabled else gc.disable)()
+        inspect(checkpoint_file)
+        assert gc.isenabled() is enabled
 
 
 def test_a_folder_that_is_no_bundle(tmp_path: Path) -> None:

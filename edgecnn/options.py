@@ -1,0 +1,38 @@
+"""The options that commands share: each said once, with its help."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Bundle = Annotated[
+    Path | None, typer.Option("--bundle", help="The bundle's folder. Default: the newest under artifacts/.")
+]
+NewBundle = Annotated[Path | None, typer.Option("--bundle", help="The bundle's folder. Default: artifacts/<model>.")]
+Data = Annotated[
+    str | None,
+    typer.Option("--data", help="digits, cifar10, an image folder or a .npz. Default: the bundle's, else digits."),
+]
+Cache = Annotated[
+    Path | None, typer.Option("--cache", help="Folder of decoded images. Default: $EDGECNN_CACHE or ~/.cache/edgecnn.")
+]
+Force = Annotated[bool, typer.Option("--force", help="Do it again even if nothing changed.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, and nothing else.")]
+Model = Annotated[str, typer.Option("--model", help="Name in the model table.")]
+Network = Annotated[
+    Path | None, typer.Argument(help="A checkpoint, an .onnx file, or a bundle's folder. Default: the bundle.")
+]
+Provider = Annotated[
+    list[str] | None, typer.Option("--provider", help="Where to run; may be given again. See: edgecnn targets.")
+]
+MaxDrop = Annotated[float, typer.Option("--max-drop", help="Fail if int8 loses more top-1 than this, in points.")]
+RequireSpeedup = Annotated[bool, typer.Option("--require-speedup", help="Fail unless int8 is faster than float.")]
+Recipe = Annotated[str | None, typer.Option("--recipe", help="Row of the recipe table; an unknown name lists them.")]
+Images = Annotated[
+    int | None, typer.Option("--images", help="Training images to calibrate on. Default: 512, or all of a smaller set.")
+]
+Epochs = Annotated[int | None, typer.Option("--epochs", help="Passes over the training images.")]
+LearningRate = Annotated[float | None, typer.Option("--learning-rate", help="Peak of the one-cycle schedule.")]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
+Batch = Annotated[int, typer.Option("--batch", help="Images a call.")]
+Threads = Annotated[int, typer.Option("--threads", help="Threads; the process is pinned to as many CPUs.")]
