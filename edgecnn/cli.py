@@ -3,7 +3,6 @@
 Heavy modules are imported inside the commands, so that ``edgecnn --help`` answers at once.
 """
 
-import gc
 import signal
 import sys
 from pathlib import Path
@@ -400,9 +399,7 @@ def _terminate(signal_number: int, frame: FrameType | None) -> NoReturn:
 
 def main() -> None:
     """Run the command line and exit; other exceptions than ours are defects and keep their traceback."""
-    code = _main(sys.argv[1:])
-    gc.freeze()  # the process ends here: looking for garbage among torch's objects would take 0.2 s
-    sys.exit(code)
+    sys.exit(_main(sys.argv[1:]))
 
 
 def _main(arguments: list[str]) -> int:

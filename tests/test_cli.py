@@ -536,3 +536,12 @@ def test_a_profile_that_cannot_be_is_a_wrong_option(call: Call, bundle: Path, op
     found = call("profile", bundle, option, value)
     assert found.code == 2
     assert option in found.err
+
+
+def test_an_export_leaves_nothing_on_stderr_but_its_notes(bundle_copy: Path, tmp_path: Path) -> None:
+    finished = edgecnn("export", str(bundle_copy / "model.pt"), "--force", cwd=tmp_path)
+    assert finished.returncode == 0
+    assert finished.stderr.splitlines() == [
+        "exporting with torch.onnx",
+        "exported with torch.export; the normalization was folded into the first convolution",
+    ]
