@@ -1,6 +1,7 @@
 """Everything bad that can be given: one clear message, the right exit code, and nothing touched."""
 
 import contextlib
+import importlib.util
 import io
 import json
 import os
@@ -21,6 +22,7 @@ import torch
 from PIL import Image
 
 from edgecnn.cli import _main
+from edgecnn.errors import ExitCode
 from edgecnn.models import checkpoint
 from tests.bundles import missing_target, snapshot
 
@@ -461,3 +463,17 @@ def test_a_folder_that_cannot_be_written_is_said_before_the_work(fail: Fail, rea
     assert "nothing was changed" in found.message
     assert "--bundle" in found.next_step
     assert snapshot(read_only) == before
+
+
+@pytest.mark.parametrize("command", [("train",), ("export", "model.pt", "--force"), ("run", "--force")])
+def test_without_pytorch_what_needs_it_says_so(
+    command: tuple[str, ...], bundle_copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, *rest: None if name == "torch" else find(name, *rest))
+    before = snapshot(bundle_copy)
+    assert _main([*command, "--bundle", str(bundle_copy)]) == ExitCode.USAGE
+    told = capsys.readouterr().err
+    assert "needs PyTorch, which is not installed here" in told
+    assert "pip install 'edgecnn[torch]'" in told
+    assert snapshot(bundle_copy) == before

@@ -1,6 +1,7 @@
 """What the stages share: a locked bundle, a listener, and the question whether there is work to do."""
 
 import contextlib
+import importlib.util
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from edgecnn.bundle import Bundle
 from edgecnn.bundle.atomic import sha256_bytes
 from edgecnn.bundle.manifest import Artifact, Manifest, StageName, StageRecord
 from edgecnn.data import Dataset
-from edgecnn.errors import BundleError, DataError, ModelError
+from edgecnn.errors import BundleError, DataError, ModelError, UsageError
 from edgecnn.progress import SILENT, Progress
 
 
@@ -134,6 +135,18 @@ def working_on(folder: Path, *, create: bool = False) -> Iterator[Bundle]:
         if not existed:
             with contextlib.suppress(OSError):  # it holds something: the stage got far enough
                 folder.rmdir()
+
+
+def require_torch(what: str) -> None:
+    """Find out whether PyTorch is installed, which a device that only checks a bundle does without.
+
+    Raises:
+        UsageError: it is not.
+    """
+    if importlib.util.find_spec("torch") is None:
+        raise UsageError(
+            f"{what}: needs PyTorch, which is not installed here.", next_step="pip install 'edgecnn[torch]'"
+        )
 
 
 def choose_dataset(options: Options, manifest: Manifest, height: int, width: int) -> Dataset:

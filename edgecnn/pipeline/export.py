@@ -16,7 +16,7 @@ from edgecnn.data import Dataset
 from edgecnn.data.photos import photo_crops
 from edgecnn.errors import BundleError, UsageError
 from edgecnn.models import MODELS
-from edgecnn.pipeline.context import Options, Outcome, Work, describe_artifact, working_on
+from edgecnn.pipeline.context import Options, Outcome, Work, describe_artifact, require_torch, working_on
 from edgecnn.pipeline.export_settings import ExportSettings
 from edgecnn.pipeline.train import CHECKPOINT
 
@@ -65,6 +65,7 @@ def export(
         UsageError: settings that contradict the checkpoint, or are missing.
         ParityError: the exported graph gives other answers; nothing is written.
     """
+    require_torch("export")
     options, settings = options or Options(), settings or ExportSettings()
     path = _find_checkpoint(Path(checkpoint), options)
     given = _read(path, str(checkpoint), settings, options)
@@ -92,6 +93,7 @@ def export_stage(bundle: Bundle, dataset: Dataset, options: Options) -> Outcome:
     work = Work(bundle=bundle, stage="export", inputs=inputs, settings=settings.recorded())
     if not options.force and work.is_done():
         return work.unchanged()
+    require_torch("export")
     network = load_network(bundle.path(CHECKPOINT))
     given = _Given(network=network, data=data, settings=settings, dataset=dataset, record=data_room.record(dataset))
     product, changes = _make(given, options)

@@ -11,7 +11,7 @@ from edgecnn.bundle.manifest import NetworkRecord
 from edgecnn.data import Dataset
 from edgecnn.errors import BundleError, Interrupted
 from edgecnn.models import model_spec
-from edgecnn.pipeline.context import Options, Outcome, Work, describe_artifact, working_on
+from edgecnn.pipeline.context import Options, Outcome, Work, describe_artifact, require_torch, working_on
 from edgecnn.training import TrainingSettings
 
 CHECKPOINT = "model.pt"
@@ -65,6 +65,7 @@ def train_stage(bundle: Bundle, dataset: Dataset, model: str, settings: Training
 def _train(
     work: Work, dataset: Dataset, model: str, settings: TrainingSettings, flip: bool, options: Options
 ) -> Outcome:
+    require_torch("train")
     import torch
 
     from edgecnn.models import checkpoint

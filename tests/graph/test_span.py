@@ -70,6 +70,23 @@ def test_a_window_that_runs_backwards_reaches_forwards(
     assert ends(found, output) == [(min(sources), max(sources)) if sources else None for sources in reached]
 
 
+def test_a_window_that_runs_backwards_over_a_mirrored_image_sees_from_the_least_to_the_most() -> None:
+    image = spans.of_image(3, 2, 3)
+    mirrored = spans.taken(image, 2, 3, np.array([2, 1, 0]))
+    found = spans.slid(mirrored, 2, 0, window(2, 1, 0, 0, 1, transposed=True), 3, 4)
+    assert ends(found, 4) == [(2, 2), (1, 2), (0, 1), (0, 0)]
+
+
+@pytest.mark.parametrize(("pads", "blind"), [((2, 0), [0]), ((0, 2), [4]), ((1, 1), [])], ids=str)
+def test_a_window_with_nothing_but_padding_under_it_sees_nothing_of_the_other_axis_either(
+    pads: tuple[int, int], blind: list[int]
+) -> None:
+    columns = spans.of_image(4, 3, 5)  # all rows see the same
+    found = spans.slid(columns, 2, 0, window(2, 1, *pads, 1), 4, 5)
+    sizes = np.broadcast_to(found.high >= found.low, (1, 1, 5, 5)).all((0, 1, 3))
+    assert np.flatnonzero(~sizes).tolist() == blind
+
+
 @pytest.mark.parametrize("mode", ["constant", "edge", "reflect"])
 def test_padding_sees_nothing_or_what_it_copies(mode: str) -> None:
     copied: dict[str, list[tuple[int, int] | None]] = {
