@@ -1,7 +1,7 @@
 """``edgecnn inspect``: a checkpoint, an ONNX file or a bundle, read and never written to."""
 
-import gc
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from edgecnn.pipeline.context import Options
 from edgecnn.pipeline.inspect import Inspection, inspect
 from tests.bundles import plant, slow_model, snapshot, times
 from tests.graphs import make_model, node, small_cnn
+from tests.program import edgecnn
 
 
 class Listener:
@@ -219,11 +220,24 @@ def test_a_name_that_no_file_can_have(tmp_path: Path) -> None:
     assert caught.value.next_step
 
 
-def test_importing_torch_leaves_the_garbage_collector_as_it_was(checkpoint_file: Path) -> None:
-    for enabled in (False, True):
-        (gc.enable if enabled else gc.disable)()
-        inspect(checkpoint_file)
-        assert gc.isenabled() is enabled
+def test_a_process_of_its_own_has_nothing_to_complain_of_at_its_exit(checkpoint_file: Path, tmp_path: Path) -> None:
+    finished = edgecnn("inspect", str(checkpoint_file), cwd=tmp_path)
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert "78,666" in finished.stdout
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_importing_torch_leaves_the_garbage_collector_as_it_was(checkpoint_file: Path, enabled: bool) -> None:
+    code = (
+        "import gc, sys, edgecnn\n"
+        f"gc.{'enable' if enabled else 'disable'}()\n"
+        "edgecnn.inspect(sys.argv[1])\n"
+        "print(gc.isenabled())"
+    )
+    finished = subprocess.run(
+        [sys.executable, "-c", code, str(checkpoint_file)], capture_output=True, text=True, check=True
+    )
+    assert finished.stdout.split() == [str(enabled)]
 
 
 def test_a_folder_that_is_no_bundle(tmp_path: Path) -> None:
