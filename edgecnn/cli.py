@@ -5,6 +5,7 @@ Heavy modules are imported inside the commands, so that ``edgecnn --help`` answe
 
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -15,6 +16,7 @@ from edgecnn.console import Terminal, show_error, show_json
 from edgecnn.errors import EdgecnnError, ExitCode, Interrupted, UsageError
 from edgecnn.options import (
     Batch,
+    Bisect,
     Bundle,
     Cache,
     Data,
@@ -36,6 +38,8 @@ from edgecnn.options import (
 from edgecnn.version import __version__
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from edgecnn.pipeline.context import Options, Outcome
 
 app = typer.Typer(
@@ -171,6 +175,7 @@ def export(
     scale: Annotated[float | None, typer.Option("--scale", help="Of a pixel 0 to 255. Default: 1/255.")] = None,
     channels: Annotated[str | None, typer.Option("--channels", help="The network's order: rgb or bgr.")] = None,
     labels: Annotated[Path | None, typer.Option("--labels", help="Text file of class names, one a line.")] = None,
+    bisect: Bisect = False,
     cache: Cache = None,
     force: Force = False,
     json: Json = False,
@@ -194,17 +199,71 @@ def export(
         channels=parse.parse_channels(channels),
         labels=parse.read_labels(labels),
     )
-    _show_made(export_model(network, settings=settings, options=_options(bundle, data, cache, force)), json)
+    options = _options(bundle, data, cache, force)
+    _show_made(export_model(network, settings=settings, options=options, bisect=bisect), json)
 
 
 @app.command()
 def simplify(
-    bundle: Bundle = None, data: Data = None, cache: Cache = None, force: Force = False, json: Json = False
+    model: Annotated[Path | None, typer.Argument(help="Any ONNX file. Default: the bundle's float.onnx.")] = None,
+    bundle: Bundle = None,
+    data: Data = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", help="Of a file: where to write. Default: NAME-simplified.onnx.")
+    ] = None,
+    input_shape: Annotated[
+        list[str] | None, typer.Option("--input-shape", help="Of a file: NAME:1x3x224x224, where a size may vary.")
+    ] = None,
+    bisect: Bisect = False,
+    time_limit: Annotated[float, typer.Option("--time-limit", min=1, help="Seconds that onnxsim may take.")] = 300,
+    memory_limit: Annotated[str, typer.Option("--memory-limit", help="Memory that onnxsim may take.")] = "16GiB",
+    cache: Cache = None,
+    force: Force = False,
+    json: Json = False,
 ) -> None:
-    """Simplify float.onnx with onnxsim, checked on real images."""
+    """Simplify float.onnx or any ONNX file, and compare the answers."""
+    from edgecnn.graph.onnxsim_process import Limits
+    from edgecnn.pipeline.profile import parse_memory
     from edgecnn.pipeline.simplify import simplify as simplify_model
+    from edgecnn.report import simplification as view
 
-    _show_made(simplify_model(options=_options(bundle, data, cache, force)), json)
+    limits = Limits(seconds=time_limit, memory_bytes=parse_memory("--memory-limit", memory_limit))
+    if model is None:
+        if output is not None or input_shape:
+            raise UsageError(
+                "simplify: --output and --input-shape belong to a file; a bundle's float.onnx is replaced.",
+                next_step="edgecnn simplify FILE.onnx --output OTHER.onnx",
+            )
+        outcome = simplify_model(options=_options(bundle, data, cache, force), limits=limits, bisect=bisect)
+        record = outcome.manifest.simplification  # a bundle of an older edgecnn has none
+        _show_made(
+            outcome,
+            json,
+            items=[] if record is None else view.simplification_items(record),
+            more=view.simplification_view(record),
+        )
+        return
+    if bundle is not None or data is not None:
+        raise UsageError(
+            "simplify: --bundle and --data belong to a bundle; a file is compared on inputs made up to fit.",
+            next_step=f"edgecnn simplify {model}",
+        )
+    from edgecnn.pipeline.simplify_file import parse_input_shapes, simplify_file
+
+    made = simplify_file(
+        model,
+        output=output,
+        shapes=parse_input_shapes(input_shape or []),
+        limits=limits,
+        bisect=bisect,
+        force=force,
+        progress=terminal,
+    )
+    names = (str(made.path), str(made.output))
+    if json:
+        show_json(view.file_view(*names, (made.size_before_bytes, made.size_after_bytes), made.simplified))
+    else:
+        terminal.show(*view.file_items(*names, made.simplified))
 
 
 @app.command()
@@ -351,7 +410,7 @@ def profile(
     found = profile_model(
         model,
         seconds=seconds,
-        max_dense_bytes=parse_memory(max_memory),
+        max_dense_bytes=parse_memory("--max-memory", max_memory),
         options=_options(bundle, None, None, False),
     )
     if json:
@@ -380,16 +439,19 @@ def _default_recipe() -> str:
     return DEFAULT_RECIPE
 
 
-def _show_made(outcome: "Outcome", json: bool) -> None:
+def _show_made(
+    outcome: "Outcome", json: bool, *, items: "Sequence[RenderableType]" = (), more: dict[str, Any] | None = None
+) -> None:
     from edgecnn.report import text, views
 
     if json:
-        show_json(views.artifacts_view(str(outcome.bundle), outcome.artifacts, "passed", unchanged=outcome.unchanged))
+        made = views.artifacts_view(str(outcome.bundle), outcome.artifacts, "passed", unchanged=outcome.unchanged)
+        show_json({**made, **(more or {})})
     else:
         if outcome.unchanged:
             how = "" if outcome.stage == "report" else " (--force does it again)"
             terminal.say(f"{outcome.stage}: nothing changed, not done again{how}")
-        terminal.show(text.artifacts_table(outcome.artifacts), f"bundle: {outcome.bundle}")
+        terminal.show(*items, text.artifacts_table(outcome.artifacts), f"bundle: {outcome.bundle}")
 
 
 def _terminate(signal_number: int, frame: FrameType | None) -> NoReturn:

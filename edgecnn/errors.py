@@ -85,7 +85,17 @@ class StageError(EdgecnnError):
 
 
 class ParityError(StageError):
-    """Two forms of the same network gave different answers."""
+    """Two forms of the same network gave different answers.
+
+    Args:
+        message: which forms, and by how much they differ.
+        next_step: the command to type or the thing to change.
+        images: the batch that shows it, by index into the images compared; empty if no batch does.
+    """
+
+    def __init__(self, message: str, *, next_step: str, images: tuple[int, ...] = ()) -> None:
+        super().__init__(message, next_step=next_step)
+        self.images = images
 
 
 class StorageError(StageError):

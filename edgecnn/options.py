@@ -17,6 +17,7 @@ Cache = Annotated[
     Path | None, typer.Option("--cache", help="Folder of decoded images. Default: $EDGECNN_CACHE or ~/.cache/edgecnn.")
 ]
 Force = Annotated[bool, typer.Option("--force", help="Do it again even if nothing changed.")]
+Bisect = Annotated[bool, typer.Option("--bisect", help="Compare layer by layer even if the answers agree.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, and nothing else.")]
 Model = Annotated[str, typer.Option("--model", help="Name in the model table.")]
 Network = Annotated[

@@ -118,6 +118,34 @@ class NetworkRecord(Record):
     labels: tuple[str, ...] = ()
 
 
+class LayersRecord(Record):
+    """A stage's output compared with its parent tensor by tensor.
+
+    ``n_equal`` of its ``n`` tensors have a twin of the same values in the parent; the others were fused or rewritten.
+    ``worst_layer`` differs most from its twin, by ``worst_relative`` of the twin's largest value.
+    """
+
+    n: Annotated[int, Field(ge=0)]
+    n_equal: Annotated[int, Field(ge=0)]
+    worst_layer: str
+    worst_relative: Annotated[float, Field(ge=0)]
+
+
+class SkippedPassRecord(Record):
+    """A pass of the simplifier that changed the answers and was left out."""
+
+    name: str
+    reason: str
+
+
+class SimplificationRecord(Record):
+    """What simplifying did: node counts by operator, and what had to be left out."""
+
+    nodes_before: dict[str, Annotated[int, Field(gt=0)]]
+    nodes_after: dict[str, Annotated[int, Field(gt=0)]]
+    skipped: tuple[SkippedPassRecord, ...] = ()
+
+
 class ParityRecord(Record):
     """A stage's output compared with its parent on the same images, at each batch size."""
 
@@ -129,6 +157,7 @@ class ParityRecord(Record):
     max_relative_difference: Annotated[float, Field(ge=0)]
     tolerance: Annotated[float, Field(gt=0)]
     argmax_flips: Annotated[int, Field(ge=0)]
+    layers: LayersRecord | None = None
 
 
 class CalibrationRecord(Record):
@@ -242,6 +271,7 @@ class Manifest(Record):
     artifacts: tuple[Artifact, ...] = ()
     stages: dict[StageName, StageRecord] = {}
     parity: tuple[ParityRecord, ...] = ()
+    simplification: SimplificationRecord | None = None
     calibration: CalibrationRecord | None = None
     validation: tuple[ValidationResult, ...] = ()
     latency: tuple[LatencyResult, ...] = ()

@@ -20,6 +20,8 @@ def superseded(manifest: Manifest, stage: StageName, record: StageRecord) -> set
 def without(manifest: Manifest, stages: set[StageName]) -> Manifest:
     """Return the manifest with every claim of ``stages`` taken out."""
     cleared: dict[str, object] = {}
+    if "simplify" in stages:
+        cleared["simplification"] = None
     if "quantize" in stages:
         cleared["calibration"] = None
     if "validate" in stages:

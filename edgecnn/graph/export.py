@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+import onnx
 import torch
 from numpy.typing import NDArray
 from torch import nn
@@ -10,17 +11,18 @@ from torch import nn
 from edgecnn.bundle.manifest import ParityRecord
 from edgecnn.errors import EdgecnnError, ParityError, StageError
 from edgecnn.graph import onnx_file
+from edgecnn.graph.activations import onnx_activations
+from edgecnn.graph.bisection import LayerLedger, compare_layers
 from edgecnn.graph.deployed import Deployed, Preprocessing
 from edgecnn.graph.exporters import EXPORTERS, Exporter
 from edgecnn.graph.fold_normalization import fold_normalization
-from edgecnn.graph.parity import BATCH_SIZES, Form, check_parity, with_extremes
+from edgecnn.graph.parity import BATCH_SIZES, TOLERANCE, Form, check_parity, telling_images, with_extremes
+from edgecnn.graph.torch_activations import torch_activations
 from edgecnn.targets import reference_session
 from edgecnn.targets.session import feed
 
 #: The oldest that torch.export's ONNX exporter writes without converting; see docs/export.md.
 OPSET = 18
-#: The IR version that came with opset 18: every runtime that knows the one knows the other.
-IR_VERSION = 8
 NAME = "the exported model"
 
 
@@ -34,6 +36,7 @@ class Exported:
         folded: whether the normalization went into the first convolution.
         exporter: which of the exporters made it.
         refused: why the exporters before it were not used, a line each.
+        layers: the comparison with PyTorch layer by layer, if it was asked for.
     """
 
     data: bytes
@@ -41,6 +44,20 @@ class Exported:
     folded: bool
     exporter: str
     refused: tuple[str, ...]
+    layers: LayerLedger | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    """A network and all that is said of its export."""
+
+    deployed: Deployed
+    pixels: NDArray[np.uint8]
+    preprocessing: Preprocessing
+    batch: int | None
+    opset: int
+    labels: tuple[str, ...]
+    bisect: bool
 
 
 def export_network(
@@ -50,18 +67,22 @@ def export_network(
     *,
     batch: int | None = None,
     opset: int = OPSET,
+    labels: tuple[str, ...] = (),
+    bisect: bool = False,
 ) -> Exported:
     """Export a classifier and compare its logits with PyTorch's, on real images and on extreme ones.
 
     The exporters of :data:`edgecnn.graph.exporters.EXPORTERS` are tried in order; one whose graph cannot be made
-    or differs from PyTorch is passed over, and that is told.
+    or differs from PyTorch is passed over, and that is told, with the first layer that differs.
 
     Args:
         network: maps preprocessed float32 ``[N, 3, H, W]`` to logits; put into evaluation mode.
         pixels: real images as they will be fed, for the comparison, uint8 ``[N, H, W, 3]``.
         preprocessing: what the graph does before the network.
         batch: a fixed batch size, or None for one that may vary.
-        opset: of the ONNX file.
+        opset: of the ONNX file; its IR version is the oldest that allows it.
+        labels: class names to put into the file, in the order of the logits.
+        bisect: compare layer by layer even if the logits agree.
 
     Raises:
         StageError: no exporter could export the network.
@@ -69,11 +90,20 @@ def export_network(
     """
     deployed = Deployed(_evaluating(network), preprocessing)
     deployed.training = False  # eval() would ask the network again
+    job = _Job(
+        deployed=deployed,
+        pixels=pixels,
+        preprocessing=preprocessing,
+        batch=batch,
+        opset=opset,
+        labels=labels,
+        bisect=bisect,
+    )
     refused: list[str] = []
     first: EdgecnnError | None = None
     for name, exporter in EXPORTERS.items():
         try:
-            return _export_with(name, exporter, deployed, pixels, preprocessing, batch, opset, tuple(refused))
+            return _export_with(name, exporter, job, tuple(refused))
         except (StageError, EdgecnnError) as error:
             refused.append(f"{name}: {error.message}")
             if first is None or isinstance(error, ParityError):
@@ -91,37 +121,59 @@ def _evaluating(network: nn.Module) -> nn.Module:
         return network
 
 
-def _export_with(
-    name: str,
-    exporter: Exporter,
-    deployed: Deployed,
-    pixels: NDArray[np.uint8],
-    preprocessing: Preprocessing,
-    batch: int | None,
-    opset: int,
-    refused: tuple[str, ...],
-) -> Exported:
-    _, height, width, channels = pixels.shape
-    shape = (channels, height, width) if preprocessing.input_layout == "nchw" else (height, width, channels)
-    dtype = torch.float32 if preprocessing.input_type == "float32" else torch.uint8
-    model = exporter(deployed, torch.zeros((batch or 2, *shape), dtype=dtype), batch is not None, opset)
-    if opset == OPSET:
-        model.ir_version = IR_VERSION
+def _export_with(name: str, exporter: Exporter, job: _Job, refused: tuple[str, ...]) -> Exported:
+    _, height, width, channels = job.pixels.shape
+    shape = (channels, height, width) if job.preprocessing.input_layout == "nchw" else (height, width, channels)
+    dtype = torch.float32 if job.preprocessing.input_type == "float32" else torch.uint8
+    example = torch.zeros((job.batch or 2, *shape), dtype=dtype)
+    model = exporter(job.deployed, example, job.batch is not None, job.opset)
+    model.ir_version = onnx.helper.find_min_ir_version_for(model.opset_import)
     folded = fold_normalization(model)
+    onnx_file.write_labels(model, job.labels)
     data = onnx_file.serialize(model)
     onnx_file.parse(data, NAME)
+    parity, layers = _compare(data, job)
+    return Exported(data=data, parity=parity, folded=folded, exporter=name, refused=refused, layers=layers)
+
+
+def _compare(data: bytes, job: _Job) -> tuple[ParityRecord, LayerLedger | None]:
+    """Compare an exported model with PyTorch; where they differ, say in which layer.
+
+    Raises:
+        ParityError: they differ.
+    """
     session = reference_session(data, model_name=NAME)
+    compared = with_extremes(job.pixels)
 
     def run_torch(images: NDArray[np.uint8]) -> NDArray[np.float32]:
         with torch.inference_mode():
-            logits: NDArray[np.float32] = deployed(torch.from_numpy(feed(images, session.input))).numpy()
+            logits: NDArray[np.float32] = job.deployed(torch.from_numpy(feed(images, session.input))).numpy()
             return logits
 
-    parity = check_parity(
-        "export",
-        Form(name="PyTorch", run=run_torch),
-        Form(name=NAME, run=lambda images: session.run(feed(images, session.input))),
-        with_extremes(pixels),
-        batch_sizes=BATCH_SIZES if batch is None else (batch,),
-    )
-    return Exported(data=data, parity=parity, folded=folded, exporter=name, refused=refused)
+    def by_layer(images: tuple[int, ...]) -> LayerLedger:
+        batch = feed(compared[list(images)], session.input)
+        return compare_layers(
+            torch_activations(job.deployed, torch.from_numpy(batch)),
+            onnx_activations(data, {session.input.name: batch}, NAME),
+            TOLERANCE,
+        )
+
+    try:
+        parity = check_parity(
+            "export",
+            Form(name="PyTorch", run=run_torch),
+            Form(name=NAME, run=lambda images: session.run(feed(images, session.input))),
+            compared,
+            batch_sizes=BATCH_SIZES if job.batch is None else (job.batch,),
+        )
+    except ParityError as error:
+        if not error.images:
+            raise
+        raise ParityError(f"{error.message} {_told(by_layer(error.images))}.", next_step=error.next_step) from error
+    return parity, by_layer(telling_images(len(compared), job.batch)) if job.bisect else None
+
+
+def _told(layers: LayerLedger) -> str:
+    if layers.first is not None:
+        return f"By layer: {layers}"
+    return f"Unfused, no layer differs, so ONNX Runtime's graph optimizations change the answers: {layers}"

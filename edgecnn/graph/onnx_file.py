@@ -1,17 +1,21 @@
 """ONNX bytes: read with suspicion, written the same every time."""
 
+import json
 import re
 from typing import TYPE_CHECKING
 
 from edgecnn.errors import ModelError
 
 if TYPE_CHECKING:  # onnx takes 0.1 s to import
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from google.protobuf.message import Message
-    from onnx import ModelProto
+    from onnx import ModelProto, TensorProto
 
 MAX_MODEL_BYTES = 2 * 2**30
+#: Where a model keeps its class names, a JSON list in the order of the logits. ONNX Runtime hands it out on the device
+#: as ``session.get_modelmeta().custom_metadata_map["labels"]``.
+LABELS = "labels"
 #: How ONNX and ONNX Runtime name operators on integers: QLinearConv, QGemm, ConvInteger, MatMulNBits...
 _QUANTIZED_OP = re.compile(r"^Q[A-Z]|[Qq]uantize|Integer|NBits|Bnb4|FpQ4")
 
@@ -48,6 +52,29 @@ def read_self_contained(data: bytes, name: str) -> "ModelProto":
     Raises:
         ModelError: too large, not ONNX, or with weights outside the file.
     """
+    model = read(data, name)
+    outside = [tensor.name for tensor in tensors(model) if tensor.external_data]
+    if outside:
+        raise ModelError(
+            f"{name}: keeps weights in other files ({', '.join(outside[:3])}…); only self-contained files are read.",
+            next_step="save it with onnx.save(model, path, save_as_external_data=False)",
+        )
+    return model
+
+
+def tensors(model: "ModelProto") -> "Iterator[TensorProto]":
+    """Yield every tensor in a model: weights, constants, and those of branches and functions."""
+    from onnx import TensorProto
+
+    yield from (message for message in _within(model) if isinstance(message, TensorProto))
+
+
+def read(data: bytes, name: str) -> "ModelProto":
+    """Read a model that anyone may have written; its weights may be in other files, of which none is opened.
+
+    Raises:
+        ModelError: too large, or not ONNX.
+    """
     import onnx
     from google.protobuf.message import DecodeError
 
@@ -64,15 +91,21 @@ def read_self_contained(data: bytes, name: str) -> "ModelProto":
         raise ModelError(
             f"{name}: holds names that are not UTF-8 text.", next_step="export it again, or name another file"
         )
-    outside = [
-        message.name for message in _within(model) if isinstance(message, onnx.TensorProto) and message.external_data
-    ]
-    if outside:
-        raise ModelError(
-            f"{name}: keeps weights in other files ({', '.join(outside[:3])}…); only self-contained files are read.",
-            next_step="save it with onnx.save(model, path, save_as_external_data=False)",
-        )
     return model
+
+
+def with_metadata_of(given: "ModelProto", data: bytes) -> bytes:
+    """Return a model's bytes with what another says of itself: its producer, its documentation, its own metadata."""
+    import onnx
+
+    model = onnx.load_model_from_string(data)
+    for field in ("producer_name", "producer_version", "domain", "model_version", "doc_string"):
+        setattr(model, field, getattr(given, field))
+    model.graph.name, model.graph.doc_string = given.graph.name, given.graph.doc_string
+    del model.metadata_props[:]
+    model.metadata_props.extend(given.metadata_props)
+    written: bytes = model.SerializeToString(deterministic=True)
+    return written
 
 
 def _is_text(model: "ModelProto") -> bool:
@@ -119,8 +152,30 @@ def serialize(model: "ModelProto") -> bytes:
     return data
 
 
+def write_labels(model: "ModelProto", labels: "Sequence[str]") -> None:
+    """Put class names into a model, in the order of its logits, in place of those it has; none takes them out."""
+    others = [entry for entry in model.metadata_props if entry.key != LABELS]
+    del model.metadata_props[:]
+    model.metadata_props.extend(others)
+    if labels:
+        model.metadata_props.add(key=LABELS, value=json.dumps(list(labels), ensure_ascii=False))
+
+
+def read_labels(model: "ModelProto") -> tuple[str, ...]:
+    """Return the class names in a model; none if it has none, or what stands there is no list of names."""
+    text = next((entry.value for entry in model.metadata_props if entry.key == LABELS), "[]")
+    try:
+        names = json.loads(text)
+    except (ValueError, RecursionError):
+        return ()
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        return ()
+    return tuple(names)
+
+
 def clear_metadata(model: "ModelProto") -> None:
-    """Remove what exporters leave: source paths, stack traces, producer versions, doc strings."""
+    """Remove what exporters leave: source paths, stack traces, producer versions, doc strings; the labels stay."""
+    labels = read_labels(model)
     model.producer_name, model.producer_version, model.doc_string = "edgecnn", "", ""
     model.domain, model.model_version = "", 0
     model.graph.name = "edgecnn"
@@ -128,6 +183,7 @@ def clear_metadata(model: "ModelProto") -> None:
         for field in ("doc_string", "metadata_props"):
             if field in message.DESCRIPTOR.fields_by_name:
                 message.ClearField(field)
+    write_labels(model, labels)
 
 
 def _within(message: "Message") -> "Iterator[Message]":

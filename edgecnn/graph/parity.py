@@ -98,6 +98,7 @@ def check_parity(
                 f"{expected[image, logit]:.6g}; relative to the largest logit {relative:.1e}, "
                 f"allowed {TOLERANCE:.0e}. Nothing was written.",
                 next_step="report it with the model: this is a defect of the exporter or simplifier",
+                images=batch_of(int(image), batch_size, len(pixels)),
             )
         worst_absolute, worst_relative = max(worst_absolute, absolute), max(worst_relative, relative)
     return ParityRecord(
@@ -110,6 +111,23 @@ def check_parity(
         tolerance=TOLERANCE,
         argmax_flips=flips,
     )
+
+
+def batch_of(image: int, batch_size: int, n: int) -> tuple[int, ...]:
+    """Return the images that share a batch with ``image``: the last batch is filled up from the start."""
+    start = image // batch_size * batch_size
+    return tuple(index % n for index in range(start, start + batch_size))
+
+
+def telling_images(n: int, batch: int | None) -> tuple[int, ...]:
+    """Return a few of the images of :func:`with_extremes` to compare layers on: real ones, a ramp and noise.
+
+    Args:
+        n: how many images there are, the extremes included.
+        batch: a fixed batch size, or None.
+    """
+    few = (0, 1 % n, n - 2, n - 1)
+    return few if batch is None else tuple(few[index % len(few)] for index in range(batch))
 
 
 def _in_batches(run: Run, pixels: NDArray[np.uint8], batch_size: int) -> Logits:

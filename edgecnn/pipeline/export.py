@@ -11,7 +11,7 @@ from edgecnn import data as data_room
 from edgecnn.bundle import Bundle
 from edgecnn.bundle.atomic import sha256_bytes
 from edgecnn.bundle.locate import default_folder, newest_folder
-from edgecnn.bundle.manifest import MANIFEST, Artifact, DataRecord, NetworkRecord
+from edgecnn.bundle.manifest import MANIFEST, Artifact, DataRecord, LayersRecord, NetworkRecord, ParityRecord
 from edgecnn.data import Dataset
 from edgecnn.data.photos import photo_crops
 from edgecnn.errors import BundleError, UsageError
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from edgecnn.graph.bisection import LayerLedger
     from edgecnn.models.foreign import Network
 
 FLOAT_MODEL = "float.onnx"
@@ -49,6 +50,7 @@ def export(
     *,
     settings: ExportSettings | None = None,
     options: Options | None = None,
+    bisect: bool = False,
 ) -> Outcome:
     """Export a network and write ``float.onnx``, after comparing it with PyTorch.
 
@@ -59,6 +61,7 @@ def export(
             bundle.
         settings: what is fed, and how it is brought to what the network wants.
         options: bundle (default: the checkpoint's own, else ``artifacts/<name>``), data, and so on.
+        bisect: compare with PyTorch layer by layer even if the logits agree; always does the stage again.
 
     Raises:
         CheckpointError: not a usable network.
@@ -76,9 +79,9 @@ def export(
     with working_on(folder, create=True) as bundle:
         _refuse_to_replace(bundle, path, given, options)
         work = _work(bundle, given, sha256_bytes(given.data))
-        if not options.force and work.is_done() and bundle.manifest.artifact(CHECKPOINT) is not None:
+        if not (options.force or bisect) and work.is_done() and bundle.manifest.artifact(CHECKPOINT) is not None:
             return work.unchanged()
-        product, changes = _make(given, options)
+        product, changes = _make(given, options, bisect=bisect)
         _adopt(bundle, given)
         return work.finish([product], changes)
 
@@ -110,11 +113,12 @@ def _work(bundle: Bundle, given: _Given, sha256: str) -> Work:
     return Work(bundle=bundle, stage="export", inputs=inputs, settings=settings)
 
 
-def _make(given: _Given, options: Options) -> tuple[tuple[Artifact, bytes], dict[str, object]]:
+def _make(given: _Given, options: Options, *, bisect: bool = False) -> tuple[tuple[Artifact, bytes], dict[str, object]]:
     """Export and compare; nothing is written yet."""
     from edgecnn.graph.export import OPSET, export_network
 
     settings, info = given.settings, given.network.info
+    labels = settings.labels or (info.classes if info else ())
     options.progress.say("exporting with torch.onnx")
     preprocessing = settings.preprocessing(
         info.mean if info else (0.0, 0.0, 0.0), info.std if info else (1.0, 1.0, 1.0)
@@ -125,11 +129,15 @@ def _make(given: _Given, options: Options) -> tuple[tuple[Artifact, bytes], dict
         preprocessing,
         batch=settings.batch,
         opset=settings.opset or OPSET,
+        labels=labels,
+        bisect=bisect,
     )
     for reason in exported.refused:
         options.progress.say(f"not used: {reason}")
     where = "folded into the first convolution" if exported.folded else "kept in front of the network"
     options.progress.say(f"exported with {exported.exporter}; the normalization was {where}")
+    if exported.layers is not None:
+        options.progress.say(f"layer by layer, against PyTorch: {exported.layers}")
     tools = {name: importlib.metadata.version(name) for name in ("torch", "onnx", "onnxscript", "onnxruntime")}
     artifact = describe_artifact(
         "export",
@@ -140,18 +148,28 @@ def _make(given: _Given, options: Options) -> tuple[tuple[Artifact, bytes], dict
     )
     _check_labels(given, artifact)
     changes: dict[str, object] = {
-        "parity": (exported.parity,),
+        "parity": (with_layers(exported.parity, exported.layers),),
         "network": NetworkRecord(
             name=given.network.name,
             parameters=sum(parameter.numel() for parameter in given.network.module.parameters()) or None,
             mean=preprocessing.mean,
             std=preprocessing.std,
-            labels=settings.labels or (info.classes if info else ()),
+            labels=labels,
         ),
     }
     if given.record is not None:
         changes["data"] = given.record
     return (artifact, exported.data), changes
+
+
+def with_layers(record: ParityRecord, layers: "LayerLedger | None") -> ParityRecord:
+    """Return a comparison's record with what its comparison layer by layer came to, if there was one."""
+    if layers is None:
+        return record
+    found = LayersRecord(
+        n=layers.n, n_equal=layers.n_equal, worst_layer=layers.worst_layer, worst_relative=layers.worst_relative
+    )
+    return record.model_copy(update={"layers": found})
 
 
 def _comparison_images(given: _Given) -> "NDArray[np.uint8]":

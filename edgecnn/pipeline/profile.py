@@ -86,7 +86,7 @@ def profile(
     )
 
 
-def parse_memory(text: str) -> int:
+def parse_memory(option: str, text: str) -> int:
     """Return a size such as ``500MB`` or ``1GiB`` in bytes.
 
     Raises:
@@ -96,7 +96,7 @@ def parse_memory(text: str) -> int:
         return parse_size(text)
     except UsageError as error:
         raise UsageError(
-            f"--max-memory: expected a size such as 500MB or 1GiB, found {text!r}.", next_step="--max-memory 1GiB"
+            f"{option}: expected a size such as 500MB or 1GiB, found {text!r}.", next_step=f"{option} 1GiB"
         ) from error
 
 

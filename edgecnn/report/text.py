@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 _STYLE = {"faster": "green", "same": "yellow", "slower": "bold red"}
 
 
-def _table(title: str, *columns: str) -> "Table":
+def table(title: str, *columns: str) -> "Table":
+    """Return an empty table; the first column is aligned left, the others right."""
     from rich import box
     from rich.table import Table
 
@@ -24,17 +25,17 @@ def _table(title: str, *columns: str) -> "Table":
 
 def artifacts_table(artifacts: Sequence[Artifact]) -> "Table":
     """Return files with their sizes and hashes."""
-    table = _table("Files", "file", "made by", "bytes", "SHA-256")
+    rows = table("Files", "file", "made by", "bytes", "SHA-256")
     for artifact in artifacts:
-        table.add_row(artifact.path, artifact.stage, f"{artifact.size_bytes:,}", f"{artifact.sha256[:16]}…")
-    return table
+        rows.add_row(artifact.path, artifact.stage, f"{artifact.size_bytes:,}", f"{artifact.sha256[:16]}…")
+    return rows
 
 
 def validation_table(results: Sequence[ValidationResult]) -> "Table":
     """Return accuracy, float beside int8; the drop is in percentage points."""
-    table = _table("Top-1 accuracy", "target", "float", "int8", "drop", "95% interval", "p", "agree", "images")
+    rows = table("Top-1 accuracy", "target", "float", "int8", "drop", "95% interval", "p", "agree", "images")
     for result in results:
-        table.add_row(
+        rows.add_row(
             result.target,
             f"{result.float_top1:.2%}",
             f"{result.int8_top1:.2%}",
@@ -44,35 +45,33 @@ def validation_table(results: Sequence[ValidationResult]) -> "Table":
             f"{result.agreement:.1%}",
             f"{result.n}",
         )
-    return table
+    return rows
 
 
 def class_table(result: ValidationResult) -> "Table":
     """Return the drop by class on one target, the largest first."""
-    table = _table(f"Drop by class on {result.target}", "class", "images", "float", "int8", "points")
+    rows = table(f"Drop by class on {result.target}", "class", "images", "float", "int8", "points")
     for row in sorted(result.per_class, key=lambda row: -row.drop_pp):
         name = "".join(character for character in row.name if character.isprintable())
-        table.add_row(
-            _plain(name), f"{row.n:,}", f"{row.float_top1:.2%}", f"{row.int8_top1:.2%}", f"{row.drop_pp:+.2f}"
-        )
-    return table
+        rows.add_row(_plain(name), f"{row.n:,}", f"{row.float_top1:.2%}", f"{row.int8_top1:.2%}", f"{row.drop_pp:+.2f}")
+    return rows
 
 
 def latency_table(results: Sequence[LatencyResult]) -> "Table":
     """Return latency, float beside int8."""
     columns = ("target", "batch", "thr", "", "p50", "p90", "p99", "ratio", "95% interval")
-    table = _table("Latency, microseconds; ratio is float / int8", *columns)
+    rows = table("Latency, microseconds; ratio is float / int8", *columns)
     for result in results:
         place = (result.target, str(result.batch), str(result.threads))
         for name, latency in (("float", result.float_latency), ("int8", result.int8_latency)):
             times = (f"{latency.p50_us:.1f}", f"{latency.p90_us:.1f}", f"{latency.p99_us:.1f}")
             if name == "float":
-                table.add_row(*place, name, *times)
+                rows.add_row(*place, name, *times)
             else:
                 ratio = f"{result.speedup.median:.3f}"
                 interval = f"{result.speedup.low:.3f}..{result.speedup.high:.3f}"
-                table.add_row("", "", "", name, *times, ratio, interval)
-    return table
+                rows.add_row("", "", "", name, *times, ratio, interval)
+    return rows
 
 
 def latency_sentence(result: LatencyResult) -> "Text":
@@ -93,13 +92,11 @@ def checks_table(checks: Sequence[Check]) -> "Table":
     """Return the gates, with what was measured."""
     from rich.text import Text
 
-    table = _table("Verdict", "check", "measured", "limit", "")
+    rows = table("Verdict", "check", "measured", "limit", "")
     for check in checks:
         word = Text("passed", style="green") if check.passed else Text("FAILED", style="bold red")
-        table.add_row(
-            check.name, f"{round(check.measured, 4):.10g}", f"{round(check.limit, 4):.10g} {check.unit}", word
-        )
-    return table
+        rows.add_row(check.name, f"{round(check.measured, 4):.10g}", f"{round(check.limit, 4):.10g} {check.unit}", word)
+    return rows
 
 
 def verdict_line(bundle: str, passed: bool) -> "Text":
@@ -114,13 +111,13 @@ def targets_table(rows: Sequence[tuple[str, str, str | None, str]]) -> "Table":
     """Return each target: name, summary, why it cannot run here, and what would help."""
     from rich.text import Text
 
-    table = _table("Targets", "target", "state here", "what it is")
-    for column in table.columns:
+    listing = table("Targets", "target", "state here", "what it is")
+    for column in listing.columns:
         column.justify = "left"
     for name, summary, why_not, remedy in rows:
         state = Text("ready", style="green") if why_not is None else Text(f"{why_not}; {remedy}")
-        table.add_row(name, state, summary)
-    return table
+        listing.add_row(name, state, summary)
+    return listing
 
 
 def _plain(text: str) -> "Text":

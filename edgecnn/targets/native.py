@@ -1,7 +1,8 @@
 """Models opened with the onnxruntime installed here, on one provider and no other."""
 
 from collections import Counter
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,9 @@ from edgecnn.bundle.manifest import TensorSpec
 from edgecnn.errors import ModelError, StageError, TargetError
 from edgecnn.targets.ort_errors import ort_errors
 from edgecnn.targets.session import Clock, Feed
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 CPU_PROVIDER = "CPUExecutionProvider"
 _DTYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8", "tensor(int8)": "int8"}
@@ -25,8 +29,15 @@ def missing_provider(provider: str) -> str | None:
     return f"onnxruntime {onnxruntime.__version__} as installed has no {provider}"
 
 
-def open_inference_session(model: bytes, *, model_name: str, provider: str, threads: int) -> Any:
+def open_inference_session(model: bytes, *, model_name: str, provider: str, threads: int, optimize: bool = True) -> Any:
     """Open an ``onnxruntime.InferenceSession`` that fails where ONNX Runtime would fall back.
+
+    Args:
+        model: the ONNX file.
+        model_name: what to call it in a message.
+        provider: ONNX Runtime's name of the execution provider.
+        threads: for its operators.
+        optimize: whether ONNX Runtime may fuse and rewrite nodes.
 
     Raises:
         TargetError: some node would run on the CPU instead of ``provider``.
@@ -38,6 +49,8 @@ def open_inference_session(model: bytes, *, model_name: str, provider: str, thre
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = _SILENT_LOG
+    if not optimize:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     if provider != CPU_PROVIDER:
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
@@ -58,6 +71,40 @@ def open_inference_session(model: bytes, *, model_name: str, provider: str, thre
         ) from error
     session.disable_fallback()
     return session
+
+
+def run_every_tensor(
+    model: "ModelProto", feeds: Mapping[str, NDArray[Any]], *, model_name: str
+) -> dict[str, NDArray[Any]]:
+    """Run a model on the CPU with nothing fused and return what each of its nodes gives, by name.
+
+    Args:
+        model: anything ONNX Runtime takes.
+        feeds: a value for each input.
+        model_name: what to call it in a message.
+
+    Raises:
+        ModelError: ONNX Runtime cannot load it with every tensor as an output.
+        StageError: ONNX Runtime failed while running it.
+    """
+    import onnx
+
+    names = [output for node in model.graph.node for output in node.output if output]
+    watched = onnx.ModelProto()
+    watched.CopyFrom(model)
+    del watched.graph.output[:]
+    watched.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    session = open_inference_session(
+        watched.SerializeToString(), model_name=model_name, provider=CPU_PROVIDER, threads=1, optimize=False
+    )
+    try:
+        values = session.run(names, dict(feeds))
+    except ort_errors() as error:
+        raise StageError(
+            f"{model_name}: ONNX Runtime failed while running it ({error}).",
+            next_step="export the model again, and report it if that does not help",
+        ) from error
+    return {name: np.asarray(value) for name, value in zip(names, values, strict=True)}
 
 
 class NativeSession:

@@ -82,6 +82,6 @@ def test_without_pytorch_there_is_no_stopwatch(tmp_path: Path, monkeypatch: pyte
 
 
 def test_memory_is_given_with_a_unit() -> None:
-    assert [parse_memory(text) for text in ("1GiB", "500MB", "7")] == [2**30, 500_000_000, 7]
+    assert [parse_memory("--max-memory", text) for text in ("1GiB", "500MB", "7")] == [2**30, 500_000_000, 7]
     with pytest.raises(UsageError, match="--max-memory: expected a size such as 500MB or 1GiB, found 'much'"):
-        parse_memory("much")
+        parse_memory("--max-memory", "much")
