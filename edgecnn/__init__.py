@@ -23,6 +23,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 if TYPE_CHECKING:
     from edgecnn.bundle import Bundle, Manifest
     from edgecnn.errors import EdgecnnError
+    from edgecnn.graph.onnxsim_process import Limits
     from edgecnn.measure.latency import BenchSettings
     from edgecnn.pipeline.bench import bench
     from edgecnn.pipeline.context import Options, Outcome
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from edgecnn.pipeline.report import write_report
     from edgecnn.pipeline.run import RunResult, RunSettings, run
     from edgecnn.pipeline.simplify import simplify
+    from edgecnn.pipeline.simplify_file import SimplifiedFile, simplify_file
     from edgecnn.pipeline.train import train
     from edgecnn.pipeline.validate import validate
     from edgecnn.pipeline.verdict import Gates, Verdict
@@ -50,12 +52,14 @@ __all__ = [
     "ExportSettings",
     "Gates",
     "Inspection",
+    "Limits",
     "Manifest",
     "Options",
     "Outcome",
     "Profile",
     "RunResult",
     "RunSettings",
+    "SimplifiedFile",
     "TrainingSettings",
     "Verdict",
     "__version__",
@@ -66,6 +70,7 @@ __all__ = [
     "quantize",
     "run",
     "simplify",
+    "simplify_file",
     "train",
     "validate",
     "write_report",
@@ -80,12 +85,14 @@ _HOMES = {
     "ExportSettings": "edgecnn.pipeline.export_settings",
     "Gates": "edgecnn.pipeline.verdict",
     "Inspection": "edgecnn.pipeline.inspect",
+    "Limits": "edgecnn.graph.onnxsim_process",
     "Manifest": "edgecnn.bundle",
     "Options": "edgecnn.pipeline.context",
     "Outcome": "edgecnn.pipeline.context",
     "Profile": "edgecnn.pipeline.profile",
     "RunResult": "edgecnn.pipeline.run",
     "RunSettings": "edgecnn.pipeline.run",
+    "SimplifiedFile": "edgecnn.pipeline.simplify_file",
     "TrainingSettings": "edgecnn.training.settings",
     "Verdict": "edgecnn.pipeline.verdict",
     "bench": "edgecnn.pipeline.bench",
@@ -95,6 +102,7 @@ _HOMES = {
     "quantize": "edgecnn.pipeline.quantize",
     "run": "edgecnn.pipeline.run",
     "simplify": "edgecnn.pipeline.simplify",
+    "simplify_file": "edgecnn.pipeline.simplify_file",
     "train": "edgecnn.pipeline.train",
     "validate": "edgecnn.pipeline.validate",
     "write_report": "edgecnn.pipeline.report",

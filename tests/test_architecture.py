@@ -42,6 +42,7 @@ PIPELINE = (
     "export_settings",
     "export",
     "simplify",
+    "simplify_file",
     "quantize",
     "verdict",
     "report",

@@ -70,10 +70,10 @@ class LayerLedger:
     def __str__(self) -> str:
         if self.first is not None:
             return str(self.first)
-        return (
-            f"{self.n_equal} of {self.n} tensors have a twin, the others were fused or rewritten; "
-            f"none differs by more than {self.worst_relative:.1e} ({self.worst_layer!r})"
-        )
+        twins = f"all {self.n} tensors have a twin"
+        if self.n_equal < self.n:
+            twins = f"{self.n_equal} of {self.n} tensors have a twin, the others were fused or rewritten"
+        return f"{twins}; none differs by more than {self.worst_relative:.1e} ({self.worst_layer!r})"
 
 
 @dataclass(frozen=True, kw_only=True)

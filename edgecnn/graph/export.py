@@ -15,6 +15,7 @@ from edgecnn.graph.activations import onnx_activations
 from edgecnn.graph.bisection import LayerLedger, compare_layers
 from edgecnn.graph.deployed import Deployed, Preprocessing
 from edgecnn.graph.exporters import EXPORTERS, Exporter
+from edgecnn.graph.external_data import split_weights
 from edgecnn.graph.fold_normalization import fold_normalization
 from edgecnn.graph.parity import BATCH_SIZES, TOLERANCE, Form, check_parity, telling_images, with_extremes
 from edgecnn.graph.torch_activations import torch_activations
@@ -24,6 +25,8 @@ from edgecnn.targets.session import feed
 #: The oldest that torch.export's ONNX exporter writes without converting; see docs/export.md.
 OPSET = 18
 NAME = "the exported model"
+#: Beside ``float.onnx``, for a network of more than 2 GiB.
+WEIGHTS = "float.onnx.data"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +35,7 @@ class Exported:
 
     Attributes:
         data: the ONNX file.
+        weights: the content of :data:`WEIGHTS`, where the ONNX file cannot hold them all.
         parity: logits against PyTorch's.
         folded: whether the normalization went into the first convolution.
         exporter: which of the exporters made it.
@@ -40,6 +44,7 @@ class Exported:
     """
 
     data: bytes
+    weights: bytes | None
     parity: ParityRecord
     folded: bool
     exporter: str
@@ -130,19 +135,24 @@ def _export_with(name: str, exporter: Exporter, job: _Job, refused: tuple[str, .
     model.ir_version = onnx.helper.find_min_ir_version_for(model.opset_import)
     folded = fold_normalization(model)
     onnx_file.write_labels(model, job.labels)
+    onnx_file.require_finite_weights(model, NAME)
+    weights = split_weights(model, WEIGHTS)
     data = onnx_file.serialize(model)
-    onnx_file.parse(data, NAME)
-    parity, layers = _compare(data, job)
-    return Exported(data=data, parity=parity, folded=folded, exporter=name, refused=refused, layers=layers)
+    if weights is None:
+        onnx_file.parse(data, NAME)
+    parity, layers = _compare(data, weights, job)
+    return Exported(
+        data=data, weights=weights, parity=parity, folded=folded, exporter=name, refused=refused, layers=layers
+    )
 
 
-def _compare(data: bytes, job: _Job) -> tuple[ParityRecord, LayerLedger | None]:
+def _compare(data: bytes, weights: bytes | None, job: _Job) -> tuple[ParityRecord, LayerLedger | None]:
     """Compare an exported model with PyTorch; where they differ, say in which layer.
 
     Raises:
         ParityError: they differ.
     """
-    session = reference_session(data, model_name=NAME)
+    session = reference_session(data, model_name=NAME, weights=None if weights is None else {WEIGHTS: weights})
     compared = with_extremes(job.pixels)
 
     def run_torch(images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -150,7 +160,9 @@ def _compare(data: bytes, job: _Job) -> tuple[ParityRecord, LayerLedger | None]:
             logits: NDArray[np.float32] = job.deployed(torch.from_numpy(feed(images, session.input))).numpy()
             return logits
 
-    def by_layer(images: tuple[int, ...]) -> LayerLedger:
+    def by_layer(images: tuple[int, ...]) -> LayerLedger | None:
+        if weights is not None:  # every tensor of a network of this size twice over is more than a machine holds
+            return None
         batch = feed(compared[list(images)], session.input)
         return compare_layers(
             torch_activations(job.deployed, torch.from_numpy(batch)),
@@ -169,11 +181,13 @@ def _compare(data: bytes, job: _Job) -> tuple[ParityRecord, LayerLedger | None]:
     except ParityError as error:
         if not error.images:
             raise
-        raise ParityError(f"{error.message} {_told(by_layer(error.images))}.", next_step=error.next_step) from error
+        raise ParityError(f"{error.message} {_told(by_layer(error.images))}", next_step=error.next_step) from error
     return parity, by_layer(telling_images(len(compared), job.batch)) if job.bisect else None
 
 
-def _told(layers: LayerLedger) -> str:
+def _told(layers: LayerLedger | None) -> str:
+    if layers is None:
+        return "It is too large to be compared layer by layer."
     if layers.first is not None:
-        return f"By layer: {layers}"
-    return f"Unfused, no layer differs, so ONNX Runtime's graph optimizations change the answers: {layers}"
+        return f"By layer: {layers}."
+    return f"Unfused, no layer differs, so ONNX Runtime's graph optimizations change the answers: {layers}."

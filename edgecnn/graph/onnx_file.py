@@ -40,7 +40,7 @@ def parse(data: bytes, name: str) -> "ModelProto":
             f"{name}: not a valid ONNX model ({str(error).splitlines()[0]}).",
             next_step="export it again with a current exporter",
         ) from error
-    _require_finite_weights(model, name)
+    require_finite_weights(model, name)
     return model
 
 
@@ -119,7 +119,12 @@ def _is_text(model: "ModelProto") -> bool:
     )
 
 
-def _require_finite_weights(model: "ModelProto", name: str) -> None:
+def require_finite_weights(model: "ModelProto", name: str) -> None:
+    """Check every initializer.
+
+    Raises:
+        ModelError: one cannot be read, or holds NaN or infinite values.
+    """
     import numpy as np
     from onnx import numpy_helper
 

@@ -211,8 +211,18 @@ def describe_artifact(
     *,
     parent_sha256: str | None = None,
     tools: Mapping[str, str] | None = None,
+    weights: Mapping[str, bytes] | None = None,
 ) -> Artifact:
-    """Return an artifact's entry; for an ONNX file, with its input and output."""
+    """Return an artifact's entry; for an ONNX file, with its input and output.
+
+    Args:
+        stage: that made it.
+        path: its name in the bundle.
+        data: its bytes.
+        parent_sha256: of the file it was made from.
+        tools: versions of what made it.
+        weights: the files that an ONNX file keeps weights in, by name.
+    """
     entry = Artifact(
         stage=stage,
         path=path,
@@ -225,5 +235,5 @@ def describe_artifact(
         return entry
     from edgecnn.targets import reference_session
 
-    session = reference_session(data, model_name=path)
+    session = reference_session(data, model_name=path, weights=weights)
     return entry.model_copy(update={"input": session.input, "output": session.output})

@@ -81,9 +81,9 @@ def export(
         work = _work(bundle, given, sha256_bytes(given.data))
         if not (options.force or bisect) and work.is_done() and bundle.manifest.artifact(CHECKPOINT) is not None:
             return work.unchanged()
-        product, changes = _make(given, options, bisect=bisect)
+        products, changes = _make(given, options, bisect=bisect)
         _adopt(bundle, given)
-        return work.finish([product], changes)
+        return work.finish(products, changes)
 
 
 def export_stage(bundle: Bundle, dataset: Dataset, options: Options) -> Outcome:
@@ -99,8 +99,8 @@ def export_stage(bundle: Bundle, dataset: Dataset, options: Options) -> Outcome:
     require_torch("export")
     network = load_network(bundle.path(CHECKPOINT))
     given = _Given(network=network, data=data, settings=settings, dataset=dataset, record=data_room.record(dataset))
-    product, changes = _make(given, options)
-    return work.finish([product], changes)
+    products, changes = _make(given, options)
+    return work.finish(products, changes)
 
 
 def _work(bundle: Bundle, given: _Given, sha256: str) -> Work:
@@ -113,9 +113,11 @@ def _work(bundle: Bundle, given: _Given, sha256: str) -> Work:
     return Work(bundle=bundle, stage="export", inputs=inputs, settings=settings)
 
 
-def _make(given: _Given, options: Options, *, bisect: bool = False) -> tuple[tuple[Artifact, bytes], dict[str, object]]:
+def _make(
+    given: _Given, options: Options, *, bisect: bool = False
+) -> tuple[list[tuple[Artifact, bytes]], dict[str, object]]:
     """Export and compare; nothing is written yet."""
-    from edgecnn.graph.export import OPSET, export_network
+    from edgecnn.graph.export import OPSET, WEIGHTS, export_network
 
     settings, info = given.settings, given.network.info
     labels = settings.labels or (info.classes if info else ())
@@ -139,13 +141,16 @@ def _make(given: _Given, options: Options, *, bisect: bool = False) -> tuple[tup
     if exported.layers is not None:
         options.progress.say(f"layer by layer, against PyTorch: {exported.layers}")
     tools = {name: importlib.metadata.version(name) for name in ("torch", "onnx", "onnxscript", "onnxruntime")}
+    tools["exporter"] = exported.exporter
+    parent = sha256_bytes(given.data)
+    outside = {} if exported.weights is None else {WEIGHTS: exported.weights}
     artifact = describe_artifact(
-        "export",
-        FLOAT_MODEL,
-        exported.data,
-        parent_sha256=sha256_bytes(given.data),
-        tools={**tools, "exporter": exported.exporter},
+        "export", FLOAT_MODEL, exported.data, parent_sha256=parent, tools=tools, weights=outside
     )
+    products = [(artifact, exported.data)]
+    for name, content in outside.items():
+        options.progress.say(f"more than 2 GiB: the weights are in {name}; the later stages read single files only")
+        products.append((describe_artifact("export", name, content, parent_sha256=parent, tools=tools), content))
     _check_labels(given, artifact)
     changes: dict[str, object] = {
         "parity": (with_layers(exported.parity, exported.layers),),
@@ -159,7 +164,7 @@ def _make(given: _Given, options: Options, *, bisect: bool = False) -> tuple[tup
     }
     if given.record is not None:
         changes["data"] = given.record
-    return (artifact, exported.data), changes
+    return products, changes
 
 
 def with_layers(record: ParityRecord, layers: "LayerLedger | None") -> ParityRecord:

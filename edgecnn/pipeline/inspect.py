@@ -12,6 +12,7 @@ from edgecnn.bundle import Bundle
 from edgecnn.bundle.locate import newest_folder
 from edgecnn.errors import BundleError, ModelError, UsageError
 from edgecnn.graph import onnx_file
+from edgecnn.graph.external_data import read_whole
 from edgecnn.graph.layers import Network, read_network
 from edgecnn.pipeline.context import Options
 from edgecnn.pipeline.export import FLOAT_MODEL
@@ -99,14 +100,7 @@ def _read(path: Path) -> bytes:
             f"{path}: expected a checkpoint, an ONNX file or a bundle, found nothing.",
             next_step="edgecnn inspect FILE, or edgecnn inspect --bundle FOLDER",
         )
-    try:
-        if path.stat().st_size > onnx_file.MAX_MODEL_BYTES:
-            raise ModelError(
-                f"{path}: larger than {onnx_file.MAX_MODEL_BYTES} bytes.", next_step="give a smaller model"
-            )
-        return path.read_bytes()
-    except OSError as error:
-        raise _unreadable(path, error) from error
+    return read_whole(path)
 
 
 def _unreadable(path: Path, error: OSError) -> ModelError:

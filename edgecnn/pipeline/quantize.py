@@ -113,6 +113,7 @@ def quantize_stage(
 def _read_float_model(path: Path) -> bytes:
     """Read a stranger's ONNX file and check it before a bundle is touched."""
     from edgecnn.graph import onnx_file
+    from edgecnn.graph.external_data import read_whole
 
     if not path.is_file():
         what = "a folder" if path.is_dir() else "nothing"
@@ -120,9 +121,7 @@ def _read_float_model(path: Path) -> bytes:
             f"{path}: expected a float ONNX model, found {what}.",
             next_step="edgecnn quantize --bundle FOLDER for a bundle, or name an .onnx file",
         )
-    if path.stat().st_size > onnx_file.MAX_MODEL_BYTES:
-        raise ModelError(f"{path}: larger than {onnx_file.MAX_MODEL_BYTES} bytes.", next_step="give a smaller model")
-    data = path.read_bytes()
+    data = read_whole(path)
     if onnx_file.is_quantized(onnx_file.parse(data, str(path))):
         raise ModelError(
             f"{path}: is quantized already; expected a float model.",
@@ -162,5 +161,15 @@ def _adopt(bundle: Bundle, path: Path, data: bytes, dataset: Dataset, options: O
     work = Work(bundle=bundle, stage="export", inputs={FLOAT_MODEL: artifact.sha256}, settings={"imported": True})
     work.finish(
         [(artifact, data)],
-        {"network": NetworkRecord(name=path.stem), "data": data_room.record(dataset), "parity": ()},
+        {
+            "network": NetworkRecord(name=path.stem, labels=_labels(data)),
+            "data": data_room.record(dataset),
+            "parity": (),
+        },
     )
+
+
+def _labels(data: bytes) -> tuple[str, ...]:
+    from edgecnn.graph import onnx_file
+
+    return onnx_file.read_labels(onnx_file.read(data, FLOAT_MODEL))

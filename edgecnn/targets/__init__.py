@@ -3,7 +3,7 @@
 A new target is a row in :data:`TARGETS`, and a session class if the existing one does not serve.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from edgecnn.errors import TargetError, UsageError
@@ -108,6 +108,18 @@ def open_session(name: str, model: bytes, *, model_name: str, threads: int = 1) 
     return NativeSession(model, model_name=model_name, provider=row.provider, clock=row.clock, threads=threads)
 
 
-def reference_session(model: bytes, *, model_name: str, threads: int = 1) -> Session:
-    """Open a model on the CPU, against which the stages compare themselves."""
-    return open_session("cpu", model, model_name=model_name, threads=threads)
+def reference_session(
+    model: bytes, *, model_name: str, threads: int = 1, weights: Mapping[str, bytes] | None = None
+) -> Session:
+    """Open a model on the CPU, against which the stages compare themselves.
+
+    Args:
+        model: the ONNX file.
+        model_name: what to call it in a message.
+        threads: for its operators.
+        weights: the files that it keeps weights in, by name.
+    """
+    row = require("cpu")
+    return NativeSession(
+        model, model_name=model_name, provider=row.provider, clock=row.clock, threads=threads, weights=weights
+    )

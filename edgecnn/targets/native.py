@@ -29,7 +29,15 @@ def missing_provider(provider: str) -> str | None:
     return f"onnxruntime {onnxruntime.__version__} as installed has no {provider}"
 
 
-def open_inference_session(model: bytes, *, model_name: str, provider: str, threads: int, optimize: bool = True) -> Any:
+def open_inference_session(
+    model: bytes,
+    *,
+    model_name: str,
+    provider: str,
+    threads: int,
+    optimize: bool = True,
+    weights: Mapping[str, bytes] | None = None,
+) -> Any:
     """Open an ``onnxruntime.InferenceSession`` that fails where ONNX Runtime would fall back.
 
     Args:
@@ -38,6 +46,7 @@ def open_inference_session(model: bytes, *, model_name: str, provider: str, thre
         provider: ONNX Runtime's name of the execution provider.
         threads: for its operators.
         optimize: whether ONNX Runtime may fuse and rewrite nodes.
+        weights: the files that the model keeps weights in, by name; no other file is opened.
 
     Raises:
         TargetError: some node would run on the CPU instead of ``provider``.
@@ -51,6 +60,9 @@ def open_inference_session(model: bytes, *, model_name: str, provider: str, thre
     options.log_severity_level = _SILENT_LOG
     if not optimize:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if weights:
+        sizes_bytes = [len(content) for content in weights.values()]
+        options.add_external_initializers_from_files_in_memory(list(weights), list(weights.values()), sizes_bytes)
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     if provider != CPU_PROVIDER:
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
@@ -110,8 +122,19 @@ def run_every_tensor(
 class NativeSession:
     """A session of the installed onnxruntime; see :class:`edgecnn.targets.session.Session`."""
 
-    def __init__(self, model: bytes, *, model_name: str, provider: str, clock: Clock, threads: int) -> None:
-        self._session = open_inference_session(model, model_name=model_name, provider=provider, threads=threads)
+    def __init__(
+        self,
+        model: bytes,
+        *,
+        model_name: str,
+        provider: str,
+        clock: Clock,
+        threads: int,
+        weights: Mapping[str, bytes] | None = None,
+    ) -> None:
+        self._session = open_inference_session(
+            model, model_name=model_name, provider=provider, threads=threads, weights=weights
+        )
         self._model_name = model_name
         self.clock: Clock = clock
         self.input = _only(self._session.get_inputs(), model_name, "input")

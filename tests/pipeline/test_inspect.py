@@ -186,7 +186,7 @@ def test_weights_in_another_file(tmp_path: Path) -> None:
     tensor.ClearField("raw_data")
     tensor.data_location = onnx.TensorProto.EXTERNAL
     tensor.external_data.add(key="location", value="../secret.bin")
-    refused(ModelError, save(tmp_path / "net.onnx", model), "other files")
+    refused(ModelError, save(tmp_path / "net.onnx", model), "point outside its folder, to '../secret.bin'")
 
 
 def test_a_pickle_is_not_opened(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from onnx import ModelProto, TensorProto, numpy_helper
 
 from edgecnn.bundle import Bundle
 from edgecnn.errors import BundleError, ParityError, StageError
+from edgecnn.graph.onnxsim_process import Limits
 from edgecnn.pipeline.context import Options
 from edgecnn.pipeline.quantize import quantize
 from edgecnn.pipeline.simplify import simplify
@@ -86,13 +87,13 @@ def test_force_simplifies_what_was_simplified_to_the_same_bytes(bundle_copy: Pat
 
 
 def test_a_simplifier_that_changes_the_answers_writes_nothing(imported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def spoil(data: bytes) -> bytes:
+    def spoil(data: bytes, skipped: list[str], limits: Limits) -> bytes:
         model = ModelProto.FromString(data)
         weight: TensorProto = next(tensor for tensor in model.graph.initializer if tensor.name == "weight")
         weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * np.float32(1.01), "weight"))
         return bytes(model.SerializeToString())
 
-    monkeypatch.setattr("edgecnn.graph.simplify._run_onnxsim", spoil)
+    monkeypatch.setattr("edgecnn.graph.simplify.run_onnxsim", spoil)
     before = snapshot(imported)
     with pytest.raises(ParityError, match="simplify: the simplified model and the exported model differ at batch 1"):
         simplify(options=Options(bundle=imported))
@@ -102,7 +103,7 @@ def test_a_simplifier_that_changes_the_answers_writes_nothing(imported: Path, mo
 def test_a_simplifier_that_crashes_is_a_message_and_writes_nothing(
     imported: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgecnn.graph.simplify.sys.executable", "/bin/false")
+    monkeypatch.setattr("edgecnn.graph.onnxsim_process.sys.executable", "/bin/false")
     before = snapshot(imported)
     with pytest.raises(StageError, match="simplify: onnxsim ended with code 1") as caught:
         simplify(options=Options(bundle=imported))
