@@ -15,6 +15,7 @@ from edgecnn.data.photos import photo_crops
 from edgecnn.errors import EdgecnnError
 from edgecnn.graph.deployed import Preprocessing
 from edgecnn.graph.export import export_network
+from edgecnn.graph.image_comparison import compare_on_images
 from edgecnn.graph.simplify import simplify_model
 from edgecnn.models.foreign import random_network
 
@@ -29,13 +30,14 @@ def main() -> None:
     """Print a row for each network."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME")
-    names = parser.parse_args().names or models.list_models(module=models)
+    named = parser.parse_args().names
+    names = named or models.list_models(module=models)
     print("| network | parameters | exporter | export differs by | nodes | simplified differs by | nodes | seconds |")
     print("|---|---:|---|---:|---:|---:|---:|---:|")
     for name in names:
         started = time.perf_counter()
         parameters = models.get_model_weights(name).DEFAULT.meta["num_params"]
-        if parameters > MAX_PARAMETERS:
+        if parameters > MAX_PARAMETERS and not named:
             continue
         row = _row(name)
         print(f"| {name} | {parameters:,} | {' | '.join(row)} | {time.perf_counter() - started:.0f} |", flush=True)
@@ -47,11 +49,12 @@ def _row(name: str) -> list[str]:
     try:
         network = random_network(f"torchvision:{name}")
         exported = export_network(network.module, pixels, IMAGENET)
-        simplified = simplify_model(exported.data, pixels, name=name)
+        comparison = compare_on_images(exported.data, pixels, name)
+        simplified = simplify_model(exported.data, comparison, name=name)
     except EdgecnnError as error:
         return [f"failed: {error.message.splitlines()[0][:160]}", "", "", "", ""]
     before, after = sum(simplified.nodes_before.values()), sum(simplified.nodes_after.values())
-    differences = [f"{parity.max_relative_difference:.0e}" for parity in (exported.parity, simplified.parity)]
+    differences = [f"{parity.max_relative_difference:.0e}" for parity in (exported.parity, simplified.record)]
     return [exported.exporter, differences[0], str(before), differences[1], str(after)]
 
 

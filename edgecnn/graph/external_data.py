@@ -95,6 +95,28 @@ def split_weights(model: "ModelProto", file_name: str) -> bytes | None:
     return bytes(content)
 
 
+def without_large_weights(model: "ModelProto") -> "ModelProto":
+    """Return a copy for shape inference: large initializers have a type and a shape, and no values.
+
+    Whatever takes a model as one message cannot take one of more than 2 GiB.
+    """
+    import onnx
+
+    light = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import, functions=model.functions)
+    graph, given = light.graph, model.graph
+    graph.name = given.name
+    graph.node.extend(given.node)
+    graph.input.extend(given.input)
+    graph.output.extend(given.output)
+    graph.value_info.extend(given.value_info)
+    for tensor in given.initializer:
+        if _size_bytes(tensor) < LEAST_EXTERNAL_BYTES:
+            graph.initializer.add().CopyFrom(tensor)
+        else:
+            graph.initializer.add(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
+    return light
+
+
 def _size_bytes(tensor: "TensorProto") -> int:
     return len(tensor.raw_data) or tensor.ByteSize()
 

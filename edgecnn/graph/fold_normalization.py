@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from edgecnn.graph.external_data import without_large_weights
 from edgecnn.graph.remove_unused import remove_unused
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def _is_image(model: "ModelProto", name: str, producers: dict[str, "NodeProto"],
     """
     from onnx import TensorProto, shape_inference
 
-    inferred = shape_inference.infer_shapes(model).graph
+    inferred = shape_inference.infer_shapes(without_large_weights(model)).graph
     types = {value.name: value.type.tensor_type for value in (*inferred.input, *inferred.value_info)}
     if name not in types or types[name].elem_type != TensorProto.FLOAT:
         return False
