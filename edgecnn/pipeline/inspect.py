@@ -1,9 +1,9 @@
 """A network laid open: each layer's size and cost. Reads a checkpoint, an ONNX file or a bundle, and writes nothing."""
 
+import contextlib
 import gc
-import importlib
 import importlib.util
-import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -116,22 +116,21 @@ def _trace(path: Path) -> "ModelProto":
             f"{path}: reading a checkpoint needs PyTorch, which is not installed here.",
             next_step="pip install 'edgecnn[torch]', or inspect the bundle's float.onnx",
         )
-    _import_torch()
-    from edgecnn.graph.trace import to_onnx
-    from edgecnn.models.checkpoint import load
+    with _collector_at_rest():
+        from edgecnn.graph.trace import to_onnx
+        from edgecnn.models.checkpoint import load
 
-    info, module = load(path)
-    return to_onnx(module, info.input_shape, str(path))
+        info, module = load(path)
+        return to_onnx(module, info.input_shape, str(path))
 
 
-def _import_torch() -> None:
-    """Import torch without looking for garbage meanwhile: there is none, and the search takes a tenth of a second."""
-    if "torch" in sys.modules:
-        return
+@contextlib.contextmanager
+def _collector_at_rest() -> Iterator[None]:
+    """Look for no garbage while torch is imported and used once: there is little, and each search takes 0.1 s."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
-        importlib.import_module("torch")
+        yield
     finally:
         if was_enabled:
             gc.enable()
