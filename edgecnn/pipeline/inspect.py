@@ -61,8 +61,9 @@ def inspect(model: Path | str | None = None, *, int8: bool = False, options: Opt
             f"inspect: --int8 chooses a file of a bundle; {path} is a file already.",
             next_step=f"edgecnn inspect {path}",
         )
-    graph = _trace(path) if _is_checkpoint(path) else onnx_file.parse(_read(path), str(path))
-    return Inspection(path=path, network=read_network(graph, str(path)))
+    with _collector_at_rest():
+        graph = _trace(path) if _is_checkpoint(path) else onnx_file.parse(_read(path), str(path))
+        return Inspection(path=path, network=read_network(graph, str(path)))
 
 
 def _find(path: Path, options: Options) -> Path:
@@ -116,17 +117,16 @@ def _trace(path: Path) -> "ModelProto":
             f"{path}: reading a checkpoint needs PyTorch, which is not installed here.",
             next_step="pip install 'edgecnn[torch]', or inspect the bundle's float.onnx",
         )
-    with _collector_at_rest():
-        from edgecnn.graph.trace import to_onnx
-        from edgecnn.models.checkpoint import load
+    from edgecnn.graph.trace import to_onnx
+    from edgecnn.models.checkpoint import load
 
-        info, module = load(path)
-        return to_onnx(module, info.input_shape, str(path))
+    info, module = load(path)
+    return to_onnx(module, info.input_shape, str(path))
 
 
 @contextlib.contextmanager
 def _collector_at_rest() -> Iterator[None]:
-    """Look for no garbage while torch is imported and used once: there is little, and each search takes 0.1 s."""
+    """Look for no garbage while torch is imported and a graph is read: there is little, and a search takes 0.1 s."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
