@@ -48,6 +48,12 @@ def _mobilenet_v1(num_classes: int) -> "nn.Module":
     return MobileNetV1(num_classes)
 
 
+def _mobilenet_v3(num_classes: int) -> "nn.Module":
+    from edgecnn.models.mobilenet_v3 import MobileNetV3
+
+    return MobileNetV3(num_classes)
+
+
 def _ds_cnn(num_classes: int) -> "nn.Module":
     from edgecnn.models.ds_cnn import DSCNN
 
@@ -65,6 +71,11 @@ MODELS: dict[str, ModelSpec] = {
     ),
     "mobilenet_v1": ModelSpec(
         build=_mobilenet_v1, input_shape=(3, 96, 96), summary="MobileNetV1 at width 0.25, depthwise convolutions"
+    ),
+    "mobilenet_v3": ModelSpec(
+        build=_mobilenet_v3,
+        input_shape=(3, 32, 32),
+        summary="a small MobileNetV3: squeeze-and-excitation and hard-swish",
     ),
     "ds_cnn": ModelSpec(
         build=_ds_cnn, input_shape=(3, 32, 32), summary="a small depthwise-separable network after Hello Edge"
