@@ -2,8 +2,8 @@
 
 Rounded weights give outputs whose mean differs from float's by E[W x] - E[W' x'], for each output channel the same
 on all images; adding that to the bias costs nothing at run time (Nagel et al. 2019, "Data-Free Quantization Through
-Weight Equalization and Bias Correction", section 4.2, with real images in place of the analytic expectation, as in
-its appendix D). Layers are corrected in order, each with those before it corrected.
+Weight Equalization and Bias Correction", section 4.2, measured on real images in place of the analytic expectation).
+Layers are corrected in order, each with those before it corrected.
 """
 
 from dataclasses import dataclass
@@ -167,7 +167,11 @@ class _Bias:
 
     def _integers(self, name: str, n_channels: int) -> Float64:
         found = self._reader.dequantized(name) if name else None
-        return np.zeros(n_channels) if found is None else np.broadcast_to(found.integers.reshape(-1), n_channels).astype(np.float64)
+        return (
+            np.zeros(n_channels)
+            if found is None
+            else np.broadcast_to(found.integers.reshape(-1), n_channels).astype(np.float64)
+        )
 
     def _scale(self, name: str) -> NDArray[np.float32] | None:
         """Return the scale of the bias: that of the products it is added to (ONNX Runtime demands no other)."""
@@ -194,8 +198,9 @@ class _Bias:
             [base + "_quantized", base + "_scale", base + "_zero_point"],
             [base],
             name=base + "_DequantizeLinear",
-            **({"axis": 0} if scale.ndim else {}),
         )
+        if scale.ndim:
+            dequantize.attribute.append(helper.make_attribute("axis", 0))
         del node.input[2:]
         node.input.append(base)
         place = next(index for index, one in enumerate(self._graph.node) if base in one.input)

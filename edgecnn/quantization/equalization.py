@@ -9,6 +9,7 @@ Through Weight Equalization and Bias Correction", section 4.1). Here the scales 
 gives the same bits, and what must share a scale is found on the whole graph, not pair by pair.
 """
 
+import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,8 +20,8 @@ from numpy.typing import NDArray
 
 from edgecnn.errors import ModelError
 from edgecnn.graph import onnx_file
-from edgecnn.graph.remove_unused import remove_unused
 from edgecnn.quantization.scale_lanes import Lanes
+from edgecnn.quantization.scale_rewriter import Rewriter
 from edgecnn.quantization.scale_rules import follow
 from edgecnn.quantization.scale_solver import Block, Solution, solve
 from edgecnn.quantization.scale_walk import ChannelRange, Layer, Walk
@@ -118,7 +119,7 @@ def equalize(
         sets.ceiling,
         power_of_two=power_of_two,
     )
-    _Rewriter(twin, walk, np.exp2(solution.log2_scale)[sets.number]).rewrite()
+    Rewriter(twin, walk, np.exp2(solution.log2_scale)[sets.number]).rewrite()
     return Equalization(
         model=twin,
         groups=_groups(walk, sets, solution),
@@ -161,9 +162,8 @@ def _components(tensors: Sequence[Lanes], free: NDArray[np.bool_]) -> Lanes:
     from scipy.sparse.csgraph import connected_components
 
     chains = [members[free[members]] for members in map(np.unique, tensors)]
-    ends = np.concatenate([np.stack([chain[:-1], chain[1:]]) for chain in chains if len(chain)] or [np.empty((2, 0))], 1)
-    ends = ends.astype(np.int64)
-    links = coo_array((np.ones(ends.shape[1]), (ends[0], ends[1])), shape=(len(free), len(free)))
+    ends = np.array([end for chain in chains for end in itertools.pairwise(chain)], np.int64).reshape(-1, 2)
+    links = coo_array((np.ones(len(ends)), ends.T), shape=(len(free), len(free)))
     _, numbers = connected_components(links, directed=False)
     return np.asarray(numbers, np.int64)
 
@@ -176,45 +176,6 @@ def _block(walk: Walk, sets: _Sets, layer: Layer) -> Block:
             outputs=sets.number[layer.outputs],
             inputs=sets.number[layer.inputs],
         )
-
-
-class _Rewriter:
-    """Writes scaled constants; a constant that is read elsewhere too stays, and a copy is scaled."""
-
-    def __init__(self, model: "ModelProto", walk: Walk, scale: Float64) -> None:
-        self._model, self._walk, self._scale = model, walk, scale
-        self._readers = Counter(name for node in model.graph.node for name in node.input)
-        self._initializers = {tensor.name: tensor for tensor in model.graph.initializer}
-
-    def rewrite(self) -> None:
-        for layer in self._walk.layers:
-            self._layer(layer)
-        for summand in self._walk.summands:
-            self._replace(summand.node, summand.place, self._scale[summand.lanes])
-        remove_unused(self._model)
-
-    def _layer(self, layer: Layer) -> None:
-        made, read = self._scale[layer.outputs], self._scale[layer.inputs]
-        weight = self._walk.constants[layer.node.input[1]]
-        factor = np.ones_like(layer.layout.to_blocks(weight), np.float64)
-        factor *= (made[:, :, None] / read[:, None, :])[..., None]
-        self._replace(layer.node, 1, layer.layout.from_blocks(factor, weight.shape))
-        if len(layer.node.input) > 2 and layer.node.input[2]:
-            self._replace(layer.node, 2, made.reshape(-1))
-
-    def _replace(self, node: "NodeProto", place: int, factor: Float64) -> None:
-        """Multiply a constant input; one that all factors leave alone keeps its shape and its bytes."""
-        from onnx import numpy_helper
-
-        if (factor == 1).all():
-            return
-        name = node.input[place]
-        scaled = (self._walk.constants[name] * factor).astype(np.float32)
-        if self._readers[name] == 1 and name in self._initializers:
-            self._initializers[name].CopyFrom(numpy_helper.from_array(scaled, name))
-            return
-        node.input[place] = f"{name}.of.{node.output[0]}.{place}"
-        self._model.graph.initializer.append(numpy_helper.from_array(scaled, node.input[place]))
 
 
 def _name(node: "NodeProto") -> str:
@@ -249,7 +210,7 @@ def _unscaled(walk: Walk, sets: _Sets, solution: Solution) -> tuple[Unscaled, ..
     found: list[Unscaled] = []
     for layer in walk.layers:
         lanes = layer.outputs.reshape(-1).tolist()
-        dead = "no weight makes or reads it"
+        dead = "no weight other than 0 makes it, or none reads it"
         reasons: Counter[Any] = Counter(
             dead if solution.dead[sets.number[lane]] else walk.table.reason(lane) for lane in lanes
         )

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecnn.errors import ModelError
-from edgecnn.quantization.weighted_layers import WITH_WEIGHTS
+from edgecnn.quantization.weighted_layers import WITH_WEIGHTS, attribute
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
@@ -52,7 +52,7 @@ class LayerPair:
         float_node: in the float graph; its first output is before any activation.
         node: in the QDQ graph.
         weight: the integers of ``node``.
-        depth: how many quantized layers lie before it on the longest way from the input.
+        depth: how many layers with weights lie before it on the longest way from the input.
     """
 
     name: str
@@ -79,7 +79,7 @@ def match_layers(float_model: "ModelProto", quantized: "ModelProto") -> list[Lay
     pairs = []
     for node in quantized.graph.node:
         weight = reader.dequantized(node.input[1]) if node.op_type in WITH_WEIGHTS else None
-        if weight is None:
+        if weight is None or (node.op_type == "MatMul" and weight.integers.ndim != 2):
             continue
         origin = weight.dequantize.input[0].removesuffix("_quantized")
         found = by_name.get(node.name) or by_weight.get(origin)
@@ -135,8 +135,6 @@ class ConstantReader:
 
     def dequantized(self, name: str) -> QuantizedTensor | None:
         """Return the constant that a tensor is dequantized from; None if it is none."""
-        from edgecnn.quantization.weighted_layers import attribute
-
         node = self.dequantize(name)
         integers = None if node is None else self.array(node.input[0])
         if node is None or integers is None:

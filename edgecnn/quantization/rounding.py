@@ -20,7 +20,7 @@ from edgecnn.quantization.input_moments import InputMoments
 from edgecnn.quantization.layer_pairs import LayerPair, match_layers
 from edgecnn.quantization.scale_walk import float_constants
 from edgecnn.quantization.tensor_stream import input_spec, require_training_images, stream
-from edgecnn.quantization.weighted_layers import Layout, layout
+from edgecnn.quantization.weighted_layers import Layout, attribute, layout
 
 if TYPE_CHECKING:
     from onnx import ModelProto, TensorProto
@@ -31,7 +31,7 @@ Float64 = NDArray[np.float64]
 _TASK = "round weights"
 #: Added to the second moments' diagonal, as a fraction of its mean: what a few hundred images say of thousands of
 #: correlations is not to be believed to the last digit.
-DAMPING = 0.01
+DAMPING = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,6 +141,8 @@ class _Work:
         for pair in pairs:
             if pair.node.op_type == "ConvTranspose":
                 self.skipped[pair.name] = "ConvTranspose is not rounded"
+            elif attribute(pair.node, "transA", 0):
+                self.skipped[pair.name] = "it transposes its input"
             elif readers.count(pair.weight.dequantize.input[0]) > 1:
                 self.skipped[pair.name] = "its weights are another layer's as well"
         self.pairs = [pair for pair in pairs if pair.name not in self.skipped]
@@ -192,5 +194,6 @@ def _rows(form: Layout, weight: NDArray[np.generic]) -> Float64:
 
 
 def _damp(gram: Float64) -> Float64:
+    """Return second moments that are positive definite, also where all inputs are 0."""
     mean = np.einsum("gnn->g", gram) / gram.shape[1]
-    return gram + DAMPING * mean[:, None, None] * np.eye(gram.shape[1])
+    return gram + np.where(mean > 0, DAMPING * mean, 1.0)[:, None, None] * np.eye(gram.shape[1])

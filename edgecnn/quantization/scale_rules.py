@@ -8,18 +8,29 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from edgecnn.quantization.scale_lanes import Lanes, align, compress, only_on_axis, reshape
+from edgecnn.quantization.scale_lanes import Lanes, align, only_on_axis
+from edgecnn.quantization.scale_rules_shape import (
+    MIXES,
+    Reason,
+    concat,
+    cut_out,
+    is_zero,
+    keep_order,
+    pad,
+    reduce,
+    split,
+    transpose,
+)
 from edgecnn.quantization.scale_walk import Ceiling, Layer, Summand, Walk
 from edgecnn.quantization.weighted_layers import attribute, layout
 
 if TYPE_CHECKING:
     from onnx import NodeProto
 
-#: Why a node is a barrier, or None if it is none.
-Reason = str | None
+Float64 = NDArray[np.float64]
 Rule = Callable[[Walk, "NodeProto"], Reason]
-_MIXES = "mixes what may have different scales"
 
 
 def follow(walk: Walk, node: "NodeProto") -> None:
@@ -43,7 +54,7 @@ def follow(walk: Walk, node: "NodeProto") -> None:
 
 
 def _same(walk: Walk, node: "NodeProto") -> Reason:
-    """f(s x) = s f(x), value by value."""
+    """Scale the result: f(s x) = s f(x), value by value."""
     if any(name in walk.lanes for name in node.input[1:]):
         return "has parameters that depend on the image"
     for output in filter(None, node.output):
@@ -59,113 +70,12 @@ def _over_space(walk: Walk, node: "NodeProto") -> Reason:
         return "may fill in a constant"
     before, after = (walk.tensors.shapes[name] for name in (node.input[0], node.output[0]))
     if not only_on_axis(walk.lanes[node.input[0]], 1) or before[:2] != after[:2]:
-        return _MIXES
+        return MIXES
     return _same(walk, node)
 
 
-def _reduce(walk: Walk, node: "NodeProto") -> Reason:
-    lanes = walk.lanes[node.input[0]]
-    axes = attribute(node, "axes", None)
-    if axes is None:
-        axes = walk.whole_numbers(node, 1)
-    if axes is None or not axes:
-        return "reduces over axes that the graph does not name"
-    axes = tuple(axis % lanes.ndim for axis in axes)
-    if any(lanes.shape[axis] > 1 for axis in axes):
-        return _MIXES
-    walk.lanes[node.output[0]] = lanes if attribute(node, "keepdims", 1) else lanes.squeeze(axes)
-    return None
-
-
-def _reshape(walk: Walk, node: "NodeProto") -> Reason:
-    """Reshape, Flatten, Squeeze and Unsqueeze leave the values in their order."""
-    name, shapes = node.input[0], walk.tensors.shapes
-    walk.lanes[node.output[0]] = reshape(walk.lanes[name], shapes[name], shapes[node.output[0]])
-    return None
-
-
-def _transpose(walk: Walk, node: "NodeProto") -> Reason:
-    lanes = walk.lanes[node.input[0]]
-    walk.lanes[node.output[0]] = lanes.transpose(attribute(node, "perm", range(lanes.ndim)[::-1]))
-    return None
-
-
-def _concat(walk: Walk, node: "NodeProto") -> Reason:
-    axis = attribute(node, "axis", 0) % walk.rank(node.output[0])
-    parts = []
-    for name in node.input:
-        if name in walk.lanes:
-            part = walk.lanes[name]
-        else:
-            part = walk.table.new_fixed(walk.rank(name), f"{node.op_type} {node.name} joins it to a constant")
-        parts.append(np.repeat(part, walk.tensors.shapes[name][axis] // part.shape[axis], axis))
-    common = np.broadcast_shapes(*(part[_first(part, axis)].shape for part in parts))
-    whole = [np.broadcast_to(part, (*common[:axis], part.shape[axis], *common[axis + 1 :])) for part in parts]
-    walk.lanes[node.output[0]] = compress(np.concatenate(whole, axis))
-    return None
-
-
-def _first(lanes: Lanes, axis: int) -> tuple[slice, ...]:
-    return tuple(slice(0, 1) if index == axis else slice(None) for index in range(lanes.ndim))
-
-
-def _split(walk: Walk, node: "NodeProto") -> Reason:
-    lanes, start = walk.lanes[node.input[0]], 0
-    axis = attribute(node, "axis", 0) % lanes.ndim
-    if not all(node.output):
-        return "has a part that is left out"
-    for output in node.output:
-        stop = start + walk.tensors.shapes[output][axis]
-        walk.lanes[output] = lanes if lanes.shape[axis] == 1 else lanes.take(range(start, stop), axis)
-        start = stop
-    return None
-
-
-def _slice(walk: Walk, node: "NodeProto") -> Reason:
-    lanes = walk.lanes[node.input[0]]
-    starts, ends = walk.whole_numbers(node, 1), walk.whole_numbers(node, 2)
-    if starts is None or ends is None:
-        return "cuts where the graph does not say"
-    axes = walk.whole_numbers(node, 3) or list(range(len(starts)))
-    steps = walk.whole_numbers(node, 4) or [1] * len(starts)
-    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
-        if lanes.shape[axis] > 1:
-            if step < 0:
-                return "runs backwards over the channels"
-            lanes = lanes.take(range(lanes.shape[axis])[start:end:step], axis)
-    walk.lanes[node.output[0]] = lanes
-    return None
-
-
-def _pad(walk: Walk, node: "NodeProto") -> Reason:
-    """Zeros are zeros at any scale; channels made of them are free."""
-    lanes, pads = walk.lanes[node.input[0]], walk.whole_numbers(node, 1)
-    if pads is None or (len(node.input) > 3 and node.input[3]):
-        return "pads where the graph does not say"
-    zeros = attribute(node, "mode", b"constant") == b"constant"
-    if zeros and len(node.input) > 2 and node.input[2] and not _is_zero(walk, node.input[2]):
-        return "pads with a value other than 0"
-    for axis, (before, after) in enumerate(zip(pads[: lanes.ndim], pads[lanes.ndim :], strict=True)):
-        if lanes.shape[axis] == 1 or not (before or after):
-            continue
-        if min(before, after) < 0 or not zeros:
-            return "pads over the channels"
-        edges = [walk.table.new(_with_size(lanes, axis, size)) for size in (before, after)]
-        lanes = np.concatenate([edges[0], lanes, edges[1]], axis)
-    walk.lanes[node.output[0]] = lanes
-    return None
-
-
-def _with_size(lanes: Lanes, axis: int, size: int) -> tuple[int, ...]:
-    return (*lanes.shape[:axis], size, *lanes.shape[axis + 1 :])
-
-
-def _is_zero(walk: Walk, name: str) -> bool:
-    return name in walk.tensors.values and not walk.tensors.values[name].any()
-
-
 def _add(walk: Walk, node: "NodeProto") -> Reason:
-    """s x + s y = s (x + y): all summands share a scale, and constants grow with them."""
+    """Scale them alike: s x + s y = s (x + y): all summands share a scale, and constants grow with them."""
     if any(name not in walk.lanes and name not in walk.constants for name in node.input):
         return "adds a constant that is computed, or not float32"
     whole = _joined(walk, node)
@@ -176,8 +86,8 @@ def _add(walk: Walk, node: "NodeProto") -> Reason:
 
 
 def _extreme(walk: Walk, node: "NodeProto") -> Reason:
-    """max(s x, s y) = s max(x, y), and likewise with 0."""
-    if any(name not in walk.lanes and not _is_zero(walk, name) for name in node.input):
+    """Scale them alike: max(s x, s y) = s max(x, y), and likewise with 0."""
+    if any(name not in walk.lanes and not is_zero(walk, name) for name in node.input):
         return "compares with a constant other than 0"
     walk.lanes[node.output[0]] = _joined(walk, node)
     return None
@@ -194,7 +104,7 @@ def _joined(walk: Walk, node: "NodeProto") -> Lanes:
 
 
 def _multiply(walk: Walk, node: "NodeProto") -> Reason:
-    """(s x) g = s (x g): one factor carries the scale, the other is a constant or keeps its own."""
+    """Scale the result: (s x) g = s (x g): one factor carries the scale, the other is a constant or keeps its own."""
     rank = walk.rank(node.output[0])
     first, second = (walk.lanes.get(name) for name in node.input)
     if first is None or (second is not None and node.op_type == "Mul" and walk.table.is_fixed(first)):
@@ -230,13 +140,14 @@ def _clip(walk: Walk, node: "NodeProto") -> Reason:
     return None
 
 
-def _room(reached: np.ndarray, bound: float) -> np.ndarray:
+def _room(reached: Float64, bound: float) -> Float64:
     """Return by how much each channel may grow before it reaches a bound; below 1 where it is beyond it."""
     if bound == 0:  # met or not, at any scale
         return np.full(len(reached), np.inf)
     if bound < 0:
         return np.zeros(len(reached))
-    return np.divide(bound, reached, out=np.full(len(reached), np.inf), where=reached > 0)
+    room: Float64 = np.divide(bound, reached, out=np.full(len(reached), np.inf), where=reached > 0)
+    return room
 
 
 def _bound(walk: Walk, node: "NodeProto", place: int) -> float | None:
@@ -267,16 +178,14 @@ def _layer(walk: Walk, node: "NodeProto", *, axis: int, n_inputs: int) -> Reason
         return "has weights that are computed, may be set by a caller, or are not float32"
     lanes, form = walk.lanes[node.input[0]], layout(node)
     if not only_on_axis(lanes, axis):
-        return _MIXES
+        return MIXES
     inputs = np.broadcast_to(lanes.reshape(-1), (n_inputs,)).reshape(form.groups, -1)
     n_outputs = walk.tensors.shapes[node.output[0]][axis]
     made = [1] * walk.rank(node.output[0])
     made[axis] = n_outputs
     outputs = walk.table.new(tuple(made))
     walk.lanes[node.output[0]] = outputs
-    walk.layers.append(
-        Layer(node=node, layout=form, outputs=outputs.reshape(form.groups, -1), inputs=inputs)
-    )
+    walk.layers.append(Layer(node=node, layout=form, outputs=outputs.reshape(form.groups, -1), inputs=inputs))
     return None
 
 
@@ -301,21 +210,21 @@ RULES: dict[str, Rule] = {
     "GlobalLpPool": _over_space,
     "Resize": _over_space,
     "Upsample": _over_space,
-    "ReduceMean": _reduce,
-    "ReduceMax": _reduce,
-    "ReduceMin": _reduce,
-    "ReduceSum": _reduce,
-    "ReduceL1": _reduce,
-    "ReduceL2": _reduce,
-    "Reshape": _reshape,
-    "Flatten": _reshape,
-    "Squeeze": _reshape,
-    "Unsqueeze": _reshape,
-    "Transpose": _transpose,
-    "Concat": _concat,
-    "Split": _split,
-    "Slice": _slice,
-    "Pad": _pad,
+    "ReduceMean": reduce,
+    "ReduceMax": reduce,
+    "ReduceMin": reduce,
+    "ReduceSum": reduce,
+    "ReduceL1": reduce,
+    "ReduceL2": reduce,
+    "Reshape": keep_order,
+    "Flatten": keep_order,
+    "Squeeze": keep_order,
+    "Unsqueeze": keep_order,
+    "Transpose": transpose,
+    "Concat": concat,
+    "Split": split,
+    "Slice": cut_out,
+    "Pad": pad,
     "Add": _add,
     "Sub": _add,
     "Sum": _add,
@@ -325,4 +234,4 @@ RULES: dict[str, Rule] = {
     "Div": _multiply,
 }
 #: Rules that do not ask that the first input depend on the image.
-_OF_ANY_INPUT: tuple[Rule, ...] = (_concat, _add, _extreme, _multiply)
+_OF_ANY_INPUT: tuple[Rule, ...] = (concat, _add, _extreme, _multiply)

@@ -1,7 +1,7 @@
 """The scales that equalize: each channel as large in the layers that make it as in those that read it.
 
 For one producer and one consumer this is s = sqrt(r_out r_in) / r_out of cross-layer equalization (Nagel et al. 2019,
-"Data-Free Quantization Through Weight Equalization and Bias Correction", section 4.1, equation 11). Where several layers make or
+"Data-Free Quantization Through Weight Equalization and Bias Correction", section 4.1). Where several layers make or
 read a channel, as around a residual addition, r is the geometric mean of theirs. Everything is done in log2, on one
 number for each pair of channels, so that an iteration costs little.
 """
@@ -76,11 +76,10 @@ def solve(
     producing, consuming = _log2_ranges(blocks, scale)
     alive = free & np.isfinite(producing) & np.isfinite(consuming)
     steps = [_Step(blocks, alive & (components == number)) for number in np.unique(components[alive])]
-    iterations, change = 0, 0.0
-    for iterations in range(1, MAX_ITERATIONS + 1):
+    iterations, change = 0, np.inf
+    while change >= TOLERANCE and iterations < MAX_ITERATIONS:
         change = max((step.improve(scale) for step in steps), default=0.0)
-        if change < TOLERANCE:
-            break
+        iterations += 1
     scale = np.clip(scale, -MAX_LOG2_SCALE, MAX_LOG2_SCALE)
     if power_of_two:
         scale, ceiling = np.rint(scale), np.floor(ceiling)
@@ -140,4 +139,5 @@ class _Mean:
         self._count[alive] += 1
 
     def value(self) -> Float64:
-        return np.divide(self._sum, self._count, out=np.full(len(self._sum), np.nan), where=self._count > 0)
+        value: Float64 = np.divide(self._sum, self._count, out=np.full(len(self._sum), np.nan), where=self._count > 0)
+        return value

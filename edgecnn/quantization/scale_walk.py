@@ -96,7 +96,7 @@ class Walk:
 
     def barrier(self, node: "NodeProto", reason: str) -> None:
         """Leave everything that a node touches as it is, also what its branches read from around them."""
-        for name in _reads(node):
+        for name in reads(node):
             self.fix(name, reason)
         for output in filter(None, node.output):
             self.lanes[output] = self.table.new_fixed(self.rank(output), reason)
@@ -108,9 +108,10 @@ class Walk:
         return [int(value) for value in self.tensors.values[node.input[place]].ravel()]
 
 
-def _reads(node: "NodeProto") -> list[str]:
+def reads(node: "NodeProto") -> list[str]:
+    """Return all that a node reads, its branches and loop bodies included."""
     inner = [graph for item in node.attribute for graph in (item.g, *item.graphs)]
-    return [*node.input, *(name for graph in inner for one in graph.node for name in _reads(one))]
+    return [*node.input, *(name for graph in inner for one in graph.node for name in reads(one))]
 
 
 def float_constants(model: "ModelProto") -> dict[str, Float32]:

@@ -68,7 +68,8 @@ def stream(
         new = int((chosen < len(images)).sum())
         chosen = chosen % len(images) if fixed else chosen[:new]  # a fixed batch is filled up from the start
         batch = feed(images.pixels[chosen], spec)
-        values = {spec.name: batch} | dict(zip(made, _run(session, made, {spec.name: batch}), strict=True))
+        values: dict[str, Any] = {spec.name: batch}
+        values |= zip(made, _run(session, made, {spec.name: batch}), strict=True)
         for name in tensors:
             if not np.isfinite(values[name]).all():
                 raise StageError(
