@@ -73,8 +73,9 @@ def match_layers(float_model: "ModelProto", quantized: "ModelProto") -> list[Lay
     """
     reader = ConstantReader(quantized)
     candidates = [node for node in float_model.graph.node if node.op_type in WITH_WEIGHTS]
-    by_name = _unique({node.name: node for node in candidates}, [node.name for node in candidates])
-    by_weight = _unique({node.input[1]: node for node in candidates}, [node.input[1] for node in candidates])
+    by_name = {node.name: node for node in candidates if node.name}
+    readers = Counter(node.input[1] for node in candidates)
+    by_weight = {node.input[1]: node for node in candidates if readers[node.input[1]] == 1}
     depths = _depths(quantized)
     pairs = []
     for node in quantized.graph.node:
@@ -94,11 +95,6 @@ def match_layers(float_model: "ModelProto", quantized: "ModelProto") -> list[Lay
     if not pairs:
         raise ModelError("the model has no quantized layer.", next_step="edgecnn quantize first")
     return pairs
-
-
-def _unique(nodes: "dict[str, NodeProto]", names: list[str]) -> "dict[str, NodeProto]":
-    counts = Counter(names)
-    return {name: node for name, node in nodes.items() if name and counts[name] == 1}
 
 
 def _depths(model: "ModelProto") -> dict[str, int]:

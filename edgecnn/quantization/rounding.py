@@ -179,7 +179,8 @@ class _Work:
         original = self._weights.get(name)
         if original is None or original.shape != weight.integers.shape:
             raise ModelError(
-                f"the float model's weights {name} do not fit the quantized layer {pair.name}.",
+                f"the float model's weights {name} are computed, or have another shape than the layer {pair.name} has "
+                "in the quantized model.",
                 next_step="quantize the float model again, and give both files of the same run",
             )
         scale = weight.along_axis(weight.scale).astype(np.float64)
