@@ -6,6 +6,7 @@ problem of section 3.2 is solved by descent, which needs no gradients, no learni
 each time.
 """
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,8 @@ _TASK = "round weights"
 #: Added to the second moments' diagonal, as a fraction of its mean: what a few hundred images say of thousands of
 #: correlations is not to be believed to the last digit.
 DAMPING = 0.05
+#: Moments of more inputs than this would take gigabytes.
+MAX_INPUTS = 6144
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,15 +139,9 @@ class _Work:
     def __init__(self, model: "ModelProto", weights: dict[str, NDArray[np.float32]], pairs: list[LayerPair]) -> None:
         self._weights = weights
         self._tensors: dict[str, TensorProto] = {tensor.name: tensor for tensor in model.graph.initializer}
-        readers = [node.weight.dequantize.input[0] for node in pairs]
-        self.skipped: dict[str, str] = {}
-        for pair in pairs:
-            if pair.node.op_type == "ConvTranspose":
-                self.skipped[pair.name] = "ConvTranspose is not rounded"
-            elif attribute(pair.node, "transA", 0):
-                self.skipped[pair.name] = "it transposes its input"
-            elif readers.count(pair.weight.dequantize.input[0]) > 1:
-                self.skipped[pair.name] = "its weights are another layer's as well"
+        readers = Counter(pair.weight.dequantize.input[0] for pair in pairs)
+        obstacles = {pair.name: _obstacle(pair, readers[pair.weight.dequantize.input[0]]) for pair in pairs}
+        self.skipped = {name: reason for name, reason in obstacles.items() if reason is not None}
         self.pairs = [pair for pair in pairs if pair.name not in self.skipped]
 
     def round(self, pair: LayerPair, gram: Float64) -> RoundedLayer:
@@ -186,6 +183,20 @@ class _Work:
         scale = weight.along_axis(weight.scale).astype(np.float64)
         zero_point = weight.along_axis(weight.zero_point).astype(np.float64)
         return _rows(form, original.astype(np.float64) / scale + zero_point)
+
+
+def _obstacle(pair: LayerPair, n_readers: int) -> str | None:
+    """Return why a layer cannot be rounded, if so."""
+    if pair.node.op_type == "ConvTranspose":
+        return "ConvTranspose is not rounded"
+    if attribute(pair.node, "transA", 0):
+        return "it transposes its input"
+    if n_readers > 1:
+        return "its weights are another layer's as well"
+    _, _, inputs, kernel = layout(pair.node).to_blocks(pair.weight.integers).shape
+    if inputs * kernel > MAX_INPUTS:
+        return f"each of its outputs has {inputs * kernel} weights, more than {MAX_INPUTS}"
+    return None
 
 
 def _rows(form: Layout, weight: NDArray[np.generic]) -> Float64:

@@ -150,6 +150,19 @@ def _room(reached: Float64, bound: float) -> Float64:
     return room
 
 
+def _normalization(walk: Walk, node: "NodeProto") -> Reason:
+    """What is left of batch norm is y = g (x - m) / sqrt(v + e) + b: m and b grow with x, the rest stays."""
+    lanes = walk.lanes[node.input[0]]
+    if len(node.output) > 1 or any(name not in walk.constants for name in node.input[1:]):
+        return "is not that of inference"
+    if not only_on_axis(lanes, 1):
+        return MIXES
+    channels = np.broadcast_to(lanes.reshape(-1), walk.tensors.shapes[node.input[2]])
+    walk.summands.extend(Summand(node=node, place=place, lanes=channels) for place in (2, 3))
+    walk.lanes[node.output[0]] = lanes
+    return None
+
+
 def _bound(walk: Walk, node: "NodeProto", place: int) -> float | None:
     """Return a bound of a Clip, infinite if there is none; None if it is computed."""
     absent = -np.inf if place == 1 else np.inf
@@ -202,6 +215,7 @@ RULES: dict[str, Rule] = {
     "Identity": _same,
     "Dropout": _same,
     "Clip": _clip,
+    "BatchNormalization": _normalization,
     "MaxPool": _over_space,
     "AveragePool": _over_space,
     "LpPool": _over_space,

@@ -260,6 +260,14 @@ def _qdq(quantizer_class: Any, model: ModelProto, ranges: Any) -> ModelProto:
     return result
 
 
+def test_a_layer_with_too_many_inputs_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgecnn.quantization.rounding.MAX_INPUTS", 30)
+    model = small_cnn()
+    result = rounded(model, quantize(model))
+    assert result.skipped == (("fc", "each of its outputs has 36 weights, more than 30"),)
+    assert [layer.layer for layer in result.layers] == ["conv"]
+
+
 def test_a_layer_that_sees_only_zeros_keeps_the_nearest_integers() -> None:
     model = small_cnn()
     for tensor in model.graph.initializer:

@@ -35,6 +35,9 @@ PASSING: list[tuple[str, list[NodeProto], Constants]] = [
     ("Neg", one("Neg"), {}),
     ("Identity", one("Identity"), {}),
     ("Dropout", one("Dropout"), {}),
+    ("BatchNormalization", one("BatchNormalization", "gain", "shift", "mean", "variance", epsilon=1e-3),
+     {"gain": np.array([1.5, -0.3, 1, 2]), "shift": np.array([0.5, 3, -1, 0.1]), "mean": np.array([9.0, 0.1, 1, -2]),
+      "variance": np.array([4.0, 0.5, 1, 100])}),
     ("Clip that is a Relu", one("Clip", "zero"), {"zero": np.array(0.0)}),
     ("MaxPool", one("MaxPool", kernel_shape=[3, 3], pads=[1] * 4, strides=[2, 2]), {}),
     ("AveragePool", one("AveragePool", kernel_shape=[2, 2], strides=[2, 2]), {}),
@@ -50,7 +53,7 @@ PASSING: list[tuple[str, list[NodeProto], Constants]] = [
     ("Add of a constant a channel", one("Add", "slope"), {"slope": SLOPES}),
     ("Add of one constant", one("Add", "one"), {"one": np.array(1.0)}),
     ("Sub from a constant", [node("Sub", ["slope", "a"], ["b"])], {"slope": SLOPES}),
-]
+]  # fmt: skip
 each_passing = pytest.mark.parametrize(
     ("nodes", "constants"), [row[1:] for row in PASSING], ids=[r[0] for r in PASSING]
 )
@@ -228,6 +231,15 @@ def test_weights_that_are_computed_are_left_alone() -> None:
     result = equalize(model)
     assert "Conv second has weights that are computed" in result.unscaled[0].reason
     require_same_function(model, result.model)
+
+
+def test_batch_norm_that_is_being_trained_is_a_barrier() -> None:
+    parameters = {name: np.ones(CHANNELS) for name in ("g", "s", "m", "v")}
+    training = node("BatchNormalization", ["a", "g", "s", "m", "v"], ["b", "mean", "variance"], training_mode=1)
+    model = sandwich([training], parameters)
+    result = equalize(model)
+    require_untouched(model, result)
+    assert "BatchNormalization make_b is not that of inference" in result.unscaled[0].reason
 
 
 def test_weights_that_a_caller_may_set_are_left_alone() -> None:
