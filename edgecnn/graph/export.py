@@ -1,19 +1,23 @@
 """One door out of PyTorch: an exporter's graph leaves only if it gives PyTorch's answers."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from edgecnn.bundle.manifest import ParityRecord
+from edgecnn.bundle.manifest import ParityRecord, TensorSpec
 from edgecnn.errors import EdgecnnError, ParityError, StageError
 from edgecnn.graph import onnx_file
 from edgecnn.graph.deployed import Deployed, Preprocessing
 from edgecnn.graph.exporters import EXPORTERS, Exporter
 from edgecnn.graph.fold_normalization import fold_normalization
 from edgecnn.graph.parity import BATCH_SIZES, Form, check_parity, with_extremes
+from edgecnn.graph.trial import require_classifier
+from edgecnn.models.quiet import quiet
 from edgecnn.targets import reference_session
 from edgecnn.targets.session import feed
 
@@ -64,11 +68,13 @@ def export_network(
         opset: of the ONNX file.
 
     Raises:
+        CheckpointError: the network itself fails on such images, or is no classifier of single images.
         StageError: no exporter could export the network.
         ParityError: what they exported gives other answers.
     """
     deployed = Deployed(_evaluating(network), preprocessing)
     deployed.training = False  # eval() would ask the network again
+    require_classifier(_by_torch(deployed, preprocessing), pixels, BATCH_SIZES if batch is None else (batch,))
     refused: list[str] = []
     first: EdgecnnError | None = None
     for name, exporter in EXPORTERS.items():
@@ -91,6 +97,19 @@ def _evaluating(network: nn.Module) -> nn.Module:
         return network
 
 
+def _by_torch(deployed: Deployed, preprocessing: Preprocessing) -> Callable[[NDArray[np.uint8]], Any]:
+    """Return PyTorch's own form, from uint8 ``[N, H, W, 3]`` to whatever the network answers."""
+
+    def run(images: NDArray[np.uint8]) -> Any:
+        height, width, channels = images.shape[1:]
+        shape = (channels, height, width) if preprocessing.input_layout == "nchw" else (height, width, channels)
+        spec = TensorSpec(name="input", dtype=preprocessing.input_type, shape=("batch", *shape))
+        with torch.inference_mode(), quiet():
+            return deployed(torch.from_numpy(feed(images, spec)))
+
+    return run
+
+
 def _export_with(
     name: str,
     exporter: Exporter,
@@ -111,15 +130,11 @@ def _export_with(
     data = onnx_file.serialize(model)
     onnx_file.parse(data, NAME)
     session = reference_session(data, model_name=NAME)
-
-    def run_torch(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        with torch.inference_mode():
-            logits: NDArray[np.float32] = deployed(torch.from_numpy(feed(images, session.input))).numpy()
-            return logits
+    by_torch = _by_torch(deployed, preprocessing)
 
     parity = check_parity(
         "export",
-        Form(name="PyTorch", run=run_torch),
+        Form(name="PyTorch", run=lambda images: by_torch(images).numpy()),
         Form(name=NAME, run=lambda images: session.run(feed(images, session.input))),
         with_extremes(pixels),
         batch_sizes=BATCH_SIZES if batch is None else (batch,),

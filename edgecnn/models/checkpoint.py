@@ -94,15 +94,7 @@ def read_archive(path: Path) -> bytes:
     Raises:
         CheckpointError: missing, empty, too large, truncated, or an old-style bare pickle.
     """
-    try:
-        if not path.is_file():
-            what = "a folder" if path.is_dir() else "nothing"
-            raise CheckpointError(f"{path}: expected a checkpoint file, found {what}.", next_step=_REMEDY)
-        if path.stat().st_size > MAX_CHECKPOINT_BYTES:
-            raise CheckpointError(f"{path}: larger than {MAX_CHECKPOINT_BYTES} bytes.", next_step=_REMEDY)
-        data = path.read_bytes()
-    except OSError as error:
-        raise CheckpointError(f"{path}: not readable ({error.strerror}).", next_step=_REMEDY) from error
+    data = _read(path)
     if not data:
         raise CheckpointError(f"{path}: expected a checkpoint, found an empty file.", next_step=_REMEDY)
     if data[:1] == b"\x80":
@@ -125,6 +117,29 @@ def read_archive(path: Path) -> bytes:
     if damaged:
         raise CheckpointError(f"{path}: damaged; the checksum of {damaged} in it is wrong.", next_step=_REMEDY)
     return data
+
+
+def read_bare_pickle(path: Path) -> bytes | None:
+    """Return the bytes of an old-style bare pickle, or None if the file is of another kind.
+
+    Raises:
+        CheckpointError: missing, unreadable or too large.
+    """
+    data = _read(path)
+    return data if data[:1] == b"\x80" else None
+
+
+def _read(path: Path) -> bytes:
+    """Read a file of bearable size; how large it is, is asked before it is read."""
+    try:
+        if not path.is_file():
+            what = "a folder" if path.is_dir() else "nothing"
+            raise CheckpointError(f"{path}: expected a checkpoint file, found {what}.", next_step=_REMEDY)
+        if path.stat().st_size > MAX_CHECKPOINT_BYTES:
+            raise CheckpointError(f"{path}: larger than {MAX_CHECKPOINT_BYTES} bytes.", next_step=_REMEDY)
+        return path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path}: not readable ({error.strerror}).", next_step=_REMEDY) from error
 
 
 def unpickle_plain(path: Path, data: bytes) -> object:
