@@ -41,8 +41,8 @@ def require_classifier(
     if _differ(answers[largest][:smallest], answers[smallest]):
         raise CheckpointError(
             "export: the network's answer for an image depends on the other images of the batch, "
-            "as with batch norm in training mode.",
-            next_step="call network.eval() before it is saved, and keep track_running_stats of its batch norms",
+            "as with batch norm in training mode, or a branch on the values of the whole batch.",
+            next_step="call network.eval() before it is saved; take out control flow that depends on the data",
         )
 
 

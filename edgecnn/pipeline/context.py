@@ -125,16 +125,16 @@ def working_on(folder: Path, *, create: bool = False) -> Iterator[Bundle]:
     Raises:
         BundleError: no bundle there, another process is at work in it, or it cannot be written.
     """
-    existed = folder.exists()
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
     bundle = Bundle.open_or_create(folder) if create else Bundle.open(folder)
     try:
         with bundle.locked():
             bundle.require_writable()
             yield bundle
     finally:
-        if not existed:
-            with contextlib.suppress(OSError):  # it holds something: the stage got far enough
-                folder.rmdir()
+        with contextlib.suppress(OSError):  # it holds something: the stage got far enough
+            for place in made:
+                place.rmdir()
 
 
 def require_torch(what: str) -> None:
