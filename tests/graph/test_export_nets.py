@@ -1,6 +1,7 @@
 """Networks of every kind, exported and simplified, against PyTorch itself fed from NumPy."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -161,7 +162,7 @@ def test_any_network_is_simplified_exactly(drawn: tuple[nn.Module, tuple[int, in
 
 @st.composite
 def first_convolutions(draw: st.DrawFn) -> nn.Conv2d:
-    padding: str | int | tuple[int, int] = draw(
+    padding: Any = draw(
         st.one_of(st.sampled_from(["same", "valid", 0]), st.tuples(st.integers(0, 2), st.integers(0, 2)))
     )
     odd = (1, 3, 5)
