@@ -73,7 +73,7 @@ def _load(path: Path, architecture: str | None, allow_pickle: bool) -> Network:
     if pt2.is_pt2(names):
         module = pt2.load(path, data, allow_pickle=allow_pickle)
         return Network(module=module, kind="pt2", name=path.stem, info=None, notes=("a torch.export archive",))
-    if any(name.endswith("/constants.pkl") for name in names):
+    if checkpoint.is_torchscript(names):
         if not allow_pickle:
             _refuse_file_access(path, data)
         return _torchscript(path, data)

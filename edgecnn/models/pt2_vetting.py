@@ -1,10 +1,9 @@
 """What a ``torch.export`` archive may hold if it is to be read without trusting whoever made it.
 
-``torch.export.load`` runs a stranger's program in many ways: it unpickles weights, constants and sample inputs; it
-loads compiled libraries (``data/aotinductor``); it falls back to an older format that is a pickle; it calls whatever
-attribute of ``torch`` a node names, ``torch.os.system`` among them; it evaluates size expressions and writes names
-into Python code. So only what is known to be harmless is passed on, in a new archive: torch reads what was vetted,
-and nothing that two readers of a zip could see differently.
+``torch.export.load`` can run a stranger's program in many ways: it unpickles weights, constants and sample inputs, of
+every model in the archive and in formats of earlier years; it loads compiled libraries (``data/aotinductor``); it
+evaluates size expressions as Python, and writes names into Python code. So only what is known to be harmless is
+passed on, in a new archive: torch reads what was vetted, and nothing that two readers of a zip could see differently.
 """
 
 import io

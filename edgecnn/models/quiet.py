@@ -45,6 +45,7 @@ def _descriptors_silenced() -> Iterator[None]:
 
 
 def first_line(error: BaseException) -> str:
-    """Return an error's class and the first line of what it says."""
-    line = next((line for line in str(error).splitlines() if line.strip()), "no reason given")
+    """Return an error's class and the first line of what it says; of TorchScript's interpreter the last."""
+    lines = [line for line in str(error).splitlines() if line.strip()] or ["no reason given"]
+    line = lines[-1 if "TorchScript interpreter" in lines[0] else 0]
     return f"{type(error).__name__}: {line.strip()}"
