@@ -29,6 +29,14 @@ class Net(nn.Module):
         return logits
 
 
+class AnySize(Net):
+    """A good network for images of any size."""
+
+    def logits(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.fc(torch.flatten(functional.adaptive_avg_pool2d(self.conv(x), 6), 1))
+        return logits
+
+
 class ControlFlow(Net):
     def forward(self, x: Tensor) -> Tensor:
         return self.logits(x) * 2 if x.max() > -1e9 else self.logits(x)

@@ -11,6 +11,7 @@ from torch import nn
 
 #: The first dimension of a ``.pt2``; its images are 8x8.
 BATCH = {0: torch.export.Dim("batch", min=1)}
+ANY_SIZE = {**BATCH, 2: torch.export.Dim("height", min=8, max=64), 3: torch.export.Dim("width", min=8, max=64)}
 
 
 class Bomb:
@@ -27,9 +28,9 @@ def saved(content: object, **settings: Any) -> bytes:
     return buffer.getvalue()
 
 
-def pt2(network: nn.Module, *inputs: torch.Tensor, dynamic: object = (BATCH,)) -> bytes:
+def pt2(network: nn.Module, *inputs: torch.Tensor, dynamic: Any = (BATCH,)) -> bytes:
     """Return what ``torch.export.save`` writes."""
-    exported = torch.export.export(network, inputs or (torch.rand(2, 3, 8, 8),), dynamic_shapes=dynamic)  # type: ignore[arg-type]
+    exported = torch.export.export(network, inputs or (torch.rand(2, 3, 8, 8),), dynamic_shapes=dynamic)
     buffer = io.BytesIO()
     torch.export.save(exported, buffer)
     return buffer.getvalue()
