@@ -198,7 +198,7 @@ JSON_FIELDS: dict[tuple[str, ...], set[str]] = {
     ("run", *RUN[3:]): {"bundle", "artifacts", "unchanged", "validation", "latency", "checks", "verdict"},
     ("train", "--epochs", "1", "--force"): ARTIFACTS,
     ("export", "--force"): ARTIFACTS,
-    ("simplify", "--force"): ARTIFACTS,
+    ("simplify", "--force"): ARTIFACTS | {"simplification"},
     ("quantize", "--force"): ARTIFACTS,
     ("validate",): {"bundle", "n", "results", "verdict"},
     ("bench", *QUICK): {"bundle", "machine", "results"},

@@ -1,6 +1,8 @@
 """One door out of PyTorch: an exporter's graph leaves only if it gives PyTorch's answers."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -8,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from edgecnn.bundle.manifest import ParityRecord
+from edgecnn.bundle.manifest import ParityRecord, TensorSpec
 from edgecnn.errors import EdgecnnError, ParityError, StageError
 from edgecnn.graph import onnx_file
 from edgecnn.graph.activations import onnx_activations
@@ -19,6 +21,8 @@ from edgecnn.graph.external_data import split_weights
 from edgecnn.graph.fold_normalization import fold_normalization
 from edgecnn.graph.parity import BATCH_SIZES, TOLERANCE, Form, check_parity, telling_images, with_extremes
 from edgecnn.graph.torch_activations import torch_activations
+from edgecnn.graph.trial import require_classifier
+from edgecnn.models.quiet import quiet
 from edgecnn.targets import reference_session
 from edgecnn.targets.session import feed
 
@@ -90,6 +94,7 @@ def export_network(
         bisect: compare layer by layer even if the logits agree.
 
     Raises:
+        CheckpointError: the network itself fails on such images, or is no classifier of single images.
         StageError: no exporter could export the network.
         ParityError: what they exported gives other answers.
     """
@@ -104,12 +109,13 @@ def export_network(
         labels=labels,
         bisect=bisect,
     )
+    require_classifier(_by_torch(deployed, preprocessing), pixels, BATCH_SIZES if batch is None else (batch,))
     refused: list[str] = []
     first: EdgecnnError | None = None
     for name, exporter in EXPORTERS.items():
         try:
             return _export_with(name, exporter, job, tuple(refused))
-        except (StageError, EdgecnnError) as error:
+        except EdgecnnError as error:
             refused.append(f"{name}: {error.message}")
             if first is None or isinstance(error, ParityError):
                 first = error
@@ -124,6 +130,19 @@ def _evaluating(network: nn.Module) -> nn.Module:
         return network.eval()
     except NotImplementedError:
         return network
+
+
+def _by_torch(deployed: Deployed, preprocessing: Preprocessing) -> Callable[[NDArray[np.uint8]], Any]:
+    """Return PyTorch's own form, from uint8 ``[N, H, W, 3]`` to whatever the network answers."""
+
+    def run(images: NDArray[np.uint8]) -> Any:
+        height, width, channels = images.shape[1:]
+        shape = (channels, height, width) if preprocessing.input_layout == "nchw" else (height, width, channels)
+        spec = TensorSpec(name="input", dtype=preprocessing.input_type, shape=("batch", *shape))
+        with torch.inference_mode(), quiet():
+            return deployed(torch.from_numpy(feed(images, spec)))
+
+    return run
 
 
 def _export_with(name: str, exporter: Exporter, job: _Job, refused: tuple[str, ...]) -> Exported:
@@ -155,10 +174,7 @@ def _compare(data: bytes, weights: bytes | None, job: _Job) -> tuple[ParityRecor
     session = reference_session(data, model_name=NAME, weights=None if weights is None else {WEIGHTS: weights})
     compared = with_extremes(job.pixels)
 
-    def run_torch(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        with torch.inference_mode():
-            logits: NDArray[np.float32] = job.deployed(torch.from_numpy(feed(images, session.input))).numpy()
-            return logits
+    by_torch = _by_torch(job.deployed, job.preprocessing)
 
     def by_layer(images: tuple[int, ...]) -> LayerLedger | None:
         if weights is not None:  # every tensor of a network of this size twice over is more than a machine holds
@@ -173,7 +189,7 @@ def _compare(data: bytes, weights: bytes | None, job: _Job) -> tuple[ParityRecor
     try:
         parity = check_parity(
             "export",
-            Form(name="PyTorch", run=run_torch),
+            Form(name="PyTorch", run=lambda images: by_torch(images).numpy()),
             Form(name=NAME, run=lambda images: session.run(feed(images, session.input))),
             compared,
             batch_sizes=BATCH_SIZES if job.batch is None else (job.batch,),

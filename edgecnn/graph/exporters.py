@@ -1,10 +1,8 @@
 """PyTorch's two ONNX exporters, each as a function from a module to a graph."""
 
-import contextlib
 import io
-import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,6 +10,7 @@ from torch import Tensor
 
 from edgecnn.errors import StageError
 from edgecnn.graph.deployed import Deployed
+from edgecnn.models.quiet import first_line, quiet
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -43,7 +42,7 @@ def with_torch_export(module: Deployed, example: Tensor, fixed: bool, opset: int
     """
     shapes = None if fixed else ({0: torch.export.Dim(BATCH, min=1)},)
     try:
-        with _quiet():
+        with quiet():
             program = torch.onnx.export(
                 module,
                 (example,),
@@ -58,7 +57,7 @@ def with_torch_export(module: Deployed, example: Tensor, fixed: bool, opset: int
     except torch.onnx.errors.OnnxExporterError as error:
         cause = error.__cause__ or error  # the exporter's own words are advice to its developers
         raise StageError(
-            f"export: PyTorch could not export the network ({_first_line(cause)}).", next_step=_REMEDY
+            f"export: PyTorch could not export the network ({first_line(cause)}).", next_step=_REMEDY
         ) from error
     assert program is not None
     return program.model_proto
@@ -75,7 +74,7 @@ def with_torchscript(module: Deployed, example: Tensor, fixed: bool, opset: int)
     axes = None if fixed else {INPUT: {0: BATCH}, OUTPUT: {0: BATCH}}
     buffer = io.BytesIO()
     try:
-        with _quiet():
+        with quiet():
             warnings.simplefilter("error", torch.jit.TracerWarning)  # type: ignore[attr-defined]
             # A scripted network inside a traced module is refused; scripted together they are one.
             is_script = isinstance(module.network, torch.jit.ScriptModule)
@@ -95,35 +94,12 @@ def with_torchscript(module: Deployed, example: Tensor, fixed: bool, opset: int)
         cause = error.__cause__ if isinstance(error, SystemError) and error.__cause__ else error
         if isinstance(cause, torch.jit.TracerWarning):  # type: ignore[attr-defined]
             raise StageError(
-                f"export: the network's path depends on the data ({_first_line(cause)}).", next_step=_REMEDY
+                f"export: the network's path depends on the data ({first_line(cause)}).", next_step=_REMEDY
             ) from error
         raise StageError(
-            f"export: TorchScript could not export the network ({_first_line(cause)}).", next_step=_REMEDY
+            f"export: TorchScript could not export the network ({first_line(cause)}).", next_step=_REMEDY
         ) from error
     return onnx.load_model_from_string(buffer.getvalue())
 
 
 EXPORTERS: dict[str, Exporter] = {"torch.export": with_torch_export, "TorchScript": with_torchscript}
-
-
-def _first_line(error: BaseException) -> str:
-    line = next((line for line in str(error).splitlines() if line.strip()), "no reason given")
-    return f"{type(error).__name__}: {line.strip()}"
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the exporter's prints, warnings and log lines away from stdout and stderr."""
-    logger = logging.getLogger("torch")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with (
-            warnings.catch_warnings(),
-            contextlib.redirect_stdout(io.StringIO()),
-            contextlib.redirect_stderr(io.StringIO()),
-        ):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Float64 = NDArray[np.float64]
 _AFFINE_OPS = ("Sub", "Add", "Mul", "Div")
-_BEFORE_NORMALIZING = ("Cast", "Transpose", "Resize")
+_BEFORE_NORMALIZING = ("Cast", "Transpose", "Resize", "Gather")  # Gather: the channels in another order
 
 
 def fold_normalization(model: "ModelProto") -> bool:
@@ -33,6 +33,7 @@ def fold_normalization(model: "ModelProto") -> bool:
 
     inputs = {value.name for value in model.graph.input}  # what a caller may set is no constant
     constants = {tensor.name: tensor for tensor in model.graph.initializer if tensor.name not in inputs}
+    constants |= _constant_nodes(model)  # TorchScript's exporter writes single numbers so
     producers = {output: node for node in model.graph.node for output in node.output}
     for conv in model.graph.node:
         if conv.op_type != "Conv" or conv.input[1] not in constants:
@@ -57,6 +58,16 @@ def fold_normalization(model: "ModelProto") -> bool:
     return False
 
 
+def _constant_nodes(model: "ModelProto") -> dict[str, "TensorProto"]:
+    return {
+        node.output[0]: attribute.t
+        for node in model.graph.node
+        if node.op_type == "Constant"
+        for attribute in node.attribute
+        if attribute.name == "value"
+    }
+
+
 def _is_padded(conv: "NodeProto") -> bool:
     attributes = {attribute.name: attribute for attribute in conv.attribute}
     automatic = attributes["auto_pad"].s.decode() if "auto_pad" in attributes else "NOTSET"
@@ -64,7 +75,7 @@ def _is_padded(conv: "NodeProto") -> bool:
 
 
 def _is_image(model: "ModelProto", name: str, producers: dict[str, "NodeProto"], *, channels: int) -> bool:
-    """Tell whether a tensor is float32 ``[N, channels, H, W]``, and the graph's input or that recast or resized.
+    """Tell whether a tensor is float32 ``[N, channels, H, W]``, the graph's input or that recast, resized or reordered.
 
     A constant with one value a channel would turn any other number of channels into as many, and a grouped
     convolution has weights for fewer channels than there are.

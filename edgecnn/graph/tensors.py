@@ -158,7 +158,7 @@ class _Walk:
         try:
             schema = defs.get_schema(node.op_type, version, domain)
         except defs.SchemaError:
-            return {}, ": onnx does not know the operator"
+            return {}, f": onnx does not know the operator{f' of {domain}' if domain else ''}"
         try:
             inferred = shape_inference.infer_node_outputs(
                 schema,

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from edgecnn.bundle.manifest import DataRecord, EpochRecord, Setting
 from edgecnn.errors import CheckpointError
 from edgecnn.models import MODELS, model_spec
+from edgecnn.models.pt2 import is_pt2
 from edgecnn.models.state_dict import mismatches
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ def load(path: Path) -> tuple[CheckpointInfo, "nn.Module"]:
             architecture, or holds weights that are not finite.
     """
     data = read_archive(path)
+    _refuse_other_archives(path, data)
     content = _unpack(path, data)
     try:
         info = CheckpointInfo.model_validate(content.get("info"), strict=False)
@@ -94,15 +96,7 @@ def read_archive(path: Path) -> bytes:
     Raises:
         CheckpointError: missing, empty, too large, truncated, or an old-style bare pickle.
     """
-    try:
-        if not path.is_file():
-            what = "a folder" if path.is_dir() else "nothing"
-            raise CheckpointError(f"{path}: expected a checkpoint file, found {what}.", next_step=_REMEDY)
-        if path.stat().st_size > MAX_CHECKPOINT_BYTES:
-            raise CheckpointError(f"{path}: larger than {MAX_CHECKPOINT_BYTES} bytes.", next_step=_REMEDY)
-        data = path.read_bytes()
-    except OSError as error:
-        raise CheckpointError(f"{path}: not readable ({error.strerror}).", next_step=_REMEDY) from error
+    data = _read(path)
     if not data:
         raise CheckpointError(f"{path}: expected a checkpoint, found an empty file.", next_step=_REMEDY)
     if data[:1] == b"\x80":
@@ -127,6 +121,29 @@ def read_archive(path: Path) -> bytes:
     return data
 
 
+def read_bare_pickle(path: Path) -> bytes | None:
+    """Return the bytes of an old-style bare pickle, or None if the file is of another kind.
+
+    Raises:
+        CheckpointError: missing, unreadable or too large.
+    """
+    data = _read(path)
+    return data if data[:1] == b"\x80" else None
+
+
+def _read(path: Path) -> bytes:
+    """Read a file of bearable size; how large it is, is asked before it is read."""
+    try:
+        if not path.is_file():
+            what = "a folder" if path.is_dir() else "nothing"
+            raise CheckpointError(f"{path}: expected a checkpoint file, found {what}.", next_step=_REMEDY)
+        if path.stat().st_size > MAX_CHECKPOINT_BYTES:
+            raise CheckpointError(f"{path}: larger than {MAX_CHECKPOINT_BYTES} bytes.", next_step=_REMEDY)
+        return path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path}: not readable ({error.strerror}).", next_step=_REMEDY) from error
+
+
 def unpickle_plain(path: Path, data: bytes) -> object:
     """Unpickle tensors and plain containers; anything else in the pickle is refused by torch.
 
@@ -148,6 +165,23 @@ def unpickle_plain(path: Path, data: bytes) -> object:
             f"{path}: expected a checkpoint, found a file that torch cannot read ({first_line}).",
             next_step=_REMEDY,
         ) from error
+
+
+def _refuse_other_archives(path: Path, data: bytes) -> None:
+    """Refuse what torch.load would hand to torch.jit.load, and what it cannot read."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        names = archive.namelist()
+    kind = "torch.export" if is_pt2(names) else "TorchScript" if is_torchscript(names) else None
+    if kind is not None:
+        raise CheckpointError(
+            f"{path}: expected a checkpoint of edgecnn, found a {kind} archive.",
+            next_step=f"edgecnn export {path}, which makes a bundle of it",
+        )
+
+
+def is_torchscript(names: list[str]) -> bool:
+    """Tell from the names in an archive whether it is one of TorchScript's."""
+    return any(name.endswith("/constants.pkl") for name in names)
 
 
 def _unpack(path: Path, data: bytes) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Networks that edgecnn did not train, in the forms people have them."""
 
 import io
+import re
 import warnings
 import zipfile
 from dataclasses import dataclass
@@ -10,10 +11,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from edgecnn.errors import CheckpointError
 from edgecnn.models import architecture as architectures
 from edgecnn.models import checkpoint, pt2, state_dict
+from edgecnn.models.frozen_mode import in_training_mode
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from torch import nn
 
+_FILE_ACCESS = re.compile(rb"\b(?:torch|aten)\s*\.\s*(?:save|from_file)\b")
 Kind = Literal["checkpoint", "state_dict", "pt2", "torchscript", "pickle", "random"]
 
 
@@ -49,15 +54,28 @@ def load_network(path: Path, *, architecture: str | None = None, allow_pickle: b
         CheckpointError: it is none of these, cannot be read, or does not fit.
         UsageError: there is no such architecture.
     """
-    if allow_pickle and path.is_file() and path.read_bytes()[:1] == b"\x80":
-        return _pickled(path, path.read_bytes())
+    network = _load(path, architecture, allow_pickle)
+    _require_float32(path, _tensors(network.module))
+    if operators := in_training_mode(network.module):
+        raise CheckpointError(
+            f"{path}: was recorded in training mode, which is fixed in it: {', '.join(operators)}.",
+            next_step="call network.eval() before torch.export.export or torch.jit.trace, then save it again",
+        )
+    return network
+
+
+def _load(path: Path, architecture: str | None, allow_pickle: bool) -> Network:
+    if allow_pickle and (data := checkpoint.read_bare_pickle(path)) is not None:
+        return _pickled(path, data)
     data = checkpoint.read_archive(path)
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         names = archive.namelist()
     if pt2.is_pt2(names):
         module = pt2.load(path, data, allow_pickle=allow_pickle)
         return Network(module=module, kind="pt2", name=path.stem, info=None, notes=("a torch.export archive",))
-    if any(name.endswith("/constants.pkl") for name in names):
+    if checkpoint.is_torchscript(names):
+        if not allow_pickle:
+            _refuse_file_access(path, data)
         return _torchscript(path, data)
     if architecture is not None:
         return _with_architecture(path, data, architecture)
@@ -69,6 +87,23 @@ def load_network(path: Path, *, architecture: str | None = None, allow_pickle: b
     return Network(module=module, kind="checkpoint", name=info.model, info=info, notes=())
 
 
+def _require_float32(where: Path | str, tensors: "Iterable[tuple[str, Any]]") -> None:
+    """Refuse weights of another precision: what is exported is compared in float32."""
+    import torch
+
+    for name, tensor in tensors:
+        if isinstance(tensor, torch.Tensor) and tensor.is_floating_point() and tensor.dtype != torch.float32:
+            raise CheckpointError(
+                f"{where}: is in {tensor.dtype} ({name}); expected a network in float32.",
+                next_step="save it again after network.float()",
+            )
+
+
+def _tensors(module: "nn.Module") -> "Iterator[tuple[str, Any]]":
+    yield from module.named_parameters()
+    yield from module.named_buffers()
+
+
 def random_network(architecture: str, num_classes: int | None = None) -> Network:
     """Return a network of the architecture with random weights: for its cost, not for its answers."""
     import torch
@@ -76,6 +111,7 @@ def random_network(architecture: str, num_classes: int | None = None) -> Network
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         module = architectures.build(architecture, num_classes).eval()
+    _require_float32(architecture, _tensors(module))
     notes = (f"{architecture} has random weights (seed 0): its answers mean nothing, its cost is real",)
     return Network(module=module, kind="random", name=_file_name(architecture), info=None, notes=notes)
 
@@ -85,6 +121,7 @@ def _with_architecture(path: Path, data: bytes, architecture: str) -> Network:
     module = architectures.build(architecture)
     expected = set(module.state_dict())
     state, notes = state_dict.unwrap(content, str(path), expected)
+    _require_float32(path, state.items())
     found = state_dict.count_classes(module, state)
     last = next(reversed(module.state_dict()), None)
     if last is not None and found is not None and found != module.state_dict()[last].shape[0]:
@@ -94,6 +131,17 @@ def _with_architecture(path: Path, data: bytes, architecture: str) -> Network:
     return Network(
         module=module.eval(), kind="state_dict", name=_file_name(architecture), info=None, notes=tuple(notes)
     )
+
+
+def _refuse_file_access(path: Path, data: bytes) -> None:
+    """Refuse TorchScript that writes or maps files; it may do so as soon as it is read, in ``__setstate__``."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        for entry in archive.infolist():
+            if entry.filename.endswith(".py") and (found := _FILE_ACCESS.search(archive.read(entry))):
+                raise CheckpointError(
+                    f"{path}: calls {found.group().decode()!r}, which reads or writes files; it was not opened.",
+                    next_step="save a network without it, or --allow-pickle if you trust where it comes from",
+                )
 
 
 def _torchscript(path: Path, data: bytes) -> Network:

@@ -125,16 +125,16 @@ def working_on(folder: Path, *, create: bool = False) -> Iterator[Bundle]:
     Raises:
         BundleError: no bundle there, another process is at work in it, or it cannot be written.
     """
-    existed = folder.exists()
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
     bundle = Bundle.open_or_create(folder) if create else Bundle.open(folder)
     try:
         with bundle.locked():
             bundle.require_writable()
             yield bundle
     finally:
-        if not existed:
-            with contextlib.suppress(OSError):  # it holds something: the stage got far enough
-                folder.rmdir()
+        with contextlib.suppress(OSError):  # it holds something: the stage got far enough
+            for place in made:
+                place.rmdir()
 
 
 def require_torch(what: str) -> None:
@@ -175,8 +175,8 @@ def input_size(bundle: Bundle, model: str) -> tuple[int, int]:
     return image_size(artifact.input.shape)
 
 
-def image_size(shape: tuple[int | str, ...]) -> tuple[int, int]:
-    """Return height and width from an NCHW or NHWC input shape.
+def image_size(shape: tuple[int | str, ...], name: str = "the model") -> tuple[int, int]:
+    """Return height and width from an NCHW or NHWC input shape; ``name`` says whose in a message.
 
     Raises:
         ModelError: it is not the shape of RGB images of a fixed size.
@@ -185,7 +185,7 @@ def image_size(shape: tuple[int | str, ...]) -> tuple[int, int]:
         case (_, 3, int(height), int(width)) | (_, int(height), int(width), 3):
             return height, width
     raise ModelError(
-        f"the model's input is {list(shape)}; expected [N, 3, H, W] or [N, H, W, 3] with fixed H and W.",
+        f"{name}: the input is {list(shape)}; expected [N, 3, H, W] or [N, H, W, 3] with fixed H and W.",
         next_step="export it with a fixed image size",
     )
 

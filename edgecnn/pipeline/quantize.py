@@ -63,7 +63,7 @@ def quantize(
     path = Path(model)
     data = _read_float_model(path)
     folder = options.bundle or (path.parent if (path.parent / MANIFEST).is_file() else default_folder(path.stem))
-    dataset = _images_for(data, folder, options)
+    dataset = _images_for(path, data, folder, options)
     with working_on(folder, create=True) as bundle:
         _adopt(bundle, path, data, dataset, options)
         return quantize_stage(bundle, dataset, options, recipe_name, n_images, seed)
@@ -130,12 +130,18 @@ def _read_float_model(path: Path) -> bytes:
     return data
 
 
-def _images_for(data: bytes, folder: Path, options: Options) -> Dataset:
+def _images_for(path: Path, data: bytes, folder: Path, options: Options) -> Dataset:
     """Return the images for an ONNX file: those named, else those of the bundle it goes into."""
     from edgecnn.targets import reference_session
 
-    spec = reference_session(data, model_name="the model").input
-    height, width = image_size(spec.shape)
+    session = reference_session(data, model_name=str(path))
+    height, width = image_size(session.input.shape, str(path))
+    for spec, known in ((session.input, ("float32", "uint8")), (session.output, ("float32",))):
+        if spec.dtype not in known:
+            raise ModelError(
+                f"{path}: {spec.name!r} is {spec.dtype}; expected {' or '.join(known)}.",
+                next_step="export the network in float32: network.float()",
+            )
     if options.data is not None:
         return data_room.load(options.data, height=height, width=width, cache_folder=options.cache)
     if (folder / MANIFEST).is_file():

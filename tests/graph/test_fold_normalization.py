@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import ArrayLike
-from onnx import ModelProto, NodeProto, TensorProto
+from onnx import ModelProto, NodeProto, TensorProto, helper
 
 from edgecnn.graph.fold_normalization import fold_normalization
 from tests.graphs import Array, Shape, copy, evaluate, make_model, node, weights
@@ -238,6 +238,18 @@ def test_weights_shared_with_another_convolution_are_not_changed_under_it() -> N
     nodes = [*NORMALIZE, node("Conv", ["normal", "w"], ["first"]), node("Conv", ["first", "w"], ["y"])]
     after = folded(network(nodes, constants={"w": weight}))
     np.testing.assert_array_equal(weights(after)["w"], weight.astype(np.float32))
+
+
+def test_channels_in_another_order_are_normalized_in_the_convolution() -> None:
+    swap = node("Gather", ["x", "order"], ["bgr"], axis=1)
+    nodes = [swap, node("Sub", ["bgr", "mean"], ["centred"]), node("Conv", ["centred", "w"], ["y"])]
+    assert ops(folded(network(nodes, constants={"order": np.array([2, 1, 0])}))) == ["Gather", "Conv"]
+
+
+def test_a_number_that_a_constant_node_gives_is_folded() -> None:
+    number = node("Constant", [], ["number"], value=helper.make_tensor("number", TensorProto.FLOAT, [], [1 / 255]))
+    model = network([number, node("Mul", ["x", "number"], ["unit"]), node("Conv", ["unit", "w"], ["y"], pads=[1] * 4)])
+    assert ops(folded(model)) == ["Conv"]
 
 
 def test_a_constant_used_twice_in_the_chain_is_used_twice() -> None:

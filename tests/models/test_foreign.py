@@ -1,4 +1,5 @@
 import io
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -105,7 +106,6 @@ def test_a_state_dict_without_its_architecture_says_what_to_name(network: Simple
 
 
 def test_a_damaged_torchscript_archive_is_an_error(network: SimpleCNN, tmp_path: Path) -> None:
-    import zipfile
 
     with zipfile.ZipFile(tmp_path / "mine.pt", "w") as archive:
         archive.writestr("mine/constants.pkl", b"nothing")
@@ -134,3 +134,17 @@ def test_an_unknown_architecture_is_a_usage_error(network: SimpleCNN, tmp_path: 
     (tmp_path / "mine.pt").write_bytes(buffer.getvalue())
     with pytest.raises(UsageError, match="unknown architecture 'lenet'"):
         load_network(tmp_path / "mine.pt", architecture="lenet")
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:FutureWarning", "ignore:.torch.jit:DeprecationWarning")
+def test_torchscript_that_writes_files_is_not_opened_unasked(tmp_path: Path, network: SimpleCNN) -> None:
+    harmless = scripted(tmp_path / "mine.ts", network).read_bytes()
+    buffer = io.BytesIO(harmless)
+    with zipfile.ZipFile(buffer, "a") as archive:
+        root = archive.namelist()[0].split("/")[0]
+        archive.writestr(f"{root}/code/evil.py", 'def f(x: Tensor):\n  torch.save (x, "owned")\n')
+    (tmp_path / "evil.ts").write_bytes(buffer.getvalue())
+    with pytest.raises(CheckpointError, match=r"evil\.ts: calls 'torch\.save', which reads or writes files") as caught:
+        load_network(tmp_path / "evil.ts")
+    assert "--allow-pickle" in caught.value.next_step
+    assert load_network(tmp_path / "mine.ts").kind == "torchscript"
