@@ -63,9 +63,7 @@ def _same(walk: Walk, node: "NodeProto") -> Reason:
 
 
 def _over_space(walk: Walk, node: "NodeProto") -> Reason:
-    """Each value comes from one channel, and is scaled as it is."""
-    if len([name for name in node.output if name]) > 1:
-        return "gives indices as well"
+    """Each value comes from one channel, and is scaled as it is; the places that MaxPool tells stay the same."""
     if attribute(node, "coordinate_transformation_mode", b"") == b"tf_crop_and_resize":
         return "may fill in a constant"
     before, after = (walk.tensors.shapes[name] for name in (node.input[0], node.output[0]))
@@ -107,7 +105,7 @@ def _multiply(walk: Walk, node: "NodeProto") -> Reason:
     """Scale the result: (s x) g = s (x g): one factor carries the scale, the other is a constant or keeps its own."""
     rank = walk.rank(node.output[0])
     first, second = (walk.lanes.get(name) for name in node.input)
-    if first is None or (second is not None and node.op_type == "Mul" and walk.table.is_fixed(first)):
+    if first is None or (second is not None and walk.table.is_fixed(first)):
         if node.op_type == "Div":
             return "divides by what depends on the image"
         first, second = second, first

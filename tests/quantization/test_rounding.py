@@ -200,6 +200,16 @@ def test_the_same_seed_gives_the_same_bytes_and_the_given_model_stays() -> None:
     assert quantized.SerializeToString() == before
 
 
+def test_the_number_of_threads_does_not_matter() -> None:
+    model = varied()
+    quantized = quantize(model)
+    first, second = (
+        round_weights(model, quantized, IMAGES, threads=threads, progress=SILENT).model.SerializeToString()
+        for threads in (1, 2)
+    )
+    assert first == second
+
+
 def test_weights_that_two_layers_share_and_other_layers_are_skipped_by_name() -> None:
     random = np.random.default_rng(0)
     model = make_model(
