@@ -23,7 +23,7 @@ from edgecnn.quantization.scale_rules_shape import (
     split,
     transpose,
 )
-from edgecnn.quantization.scale_walk import Ceiling, Layer, Summand, Walk
+from edgecnn.quantization.scale_walk import Ceiling, Layer, Summand, Walk, reads
 from edgecnn.quantization.weighted_layers import attribute, layout
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ Rule = Callable[[Walk, "NodeProto"], Reason]
 
 def follow(walk: Walk, node: "NodeProto") -> None:
     """Go through one node: apply its rule, and fix what it touches if the rule says so."""
-    if not walk.tensors.flows(node):
+    if not walk.tensors.flows(node) and not any(name in walk.lanes for name in reads(node)):
         return
     rule = RULES.get(node.op_type) if node.domain in ("", "ai.onnx") else None
     if rule is None:

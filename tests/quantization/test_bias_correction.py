@@ -154,6 +154,15 @@ def test_biases_stay_int32_in_the_scale_that_onnx_runtime_demands() -> None:
         np.testing.assert_array_equal(scale, activation * pair.weight.scale)
 
 
+def test_biases_that_were_replaced_are_gone() -> None:
+    model = small_cnn()
+    quantized = quantize(model)
+    result = correct(model, quantized)
+    read = {name for one in result.model.graph.node for name in one.input}
+    assert {tensor.name for tensor in result.model.graph.initializer} <= read
+    assert len(result.model.graph.node) == len(quantized.graph.node)
+
+
 def test_a_bias_stays_within_int32() -> None:
     model = small_cnn()
     quantized = quantize(model)

@@ -142,6 +142,18 @@ def test_a_cut_that_depends_on_the_image_is_a_barrier() -> None:
     assert result.unscaled[0].reason == "Slice middle cuts where the graph does not say"
 
 
+def test_a_constant_that_is_cut_where_the_image_says_is_a_barrier() -> None:
+    nodes = [
+        node("ReduceMax", ["a"], ["m"], keepdims=0),
+        node("Cast", ["m"], ["whole"], to=7),
+        node("Reshape", ["whole", "one"], ["start"]),
+        node("Slice", ["fixed", "start", "end", "axis"], ["b"], name="middle"),
+    ]
+    model = sandwich(nodes, {"fixed": np.ones((1, 4, 8, 8)), "one": whole(1), "end": whole(99), "axis": whole(1)})
+    model.graph.value_info.append(helper.make_tensor_value_info("b", 1, [1, CHANNELS, 8, 8]))
+    assert equalize(model).groups == ()
+
+
 def test_a_split_with_a_part_left_out_is_a_barrier() -> None:
     nodes = [node("Split", ["a"], ["b", ""], name="middle", axis=1, num_outputs=2)]
     result = equalize(sandwich(nodes, read=2))
