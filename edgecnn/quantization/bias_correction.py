@@ -179,7 +179,7 @@ class _Bias:
         if found is not None:
             return found.scale
         activation = self._reader.scale(self._pair.node.input[0])
-        if activation is None or activation.size != 1:
+        if activation is None:
             return None
         product: NDArray[np.float32] = activation * self._pair.weight.scale
         return product

@@ -23,7 +23,7 @@ from edgecnn.quantization.scale_rules_shape import (
     split,
     transpose,
 )
-from edgecnn.quantization.scale_walk import Ceiling, Layer, Summand, Walk
+from edgecnn.quantization.scale_walk import Ceiling, Layer, Summand, Walk, reads
 from edgecnn.quantization.weighted_layers import attribute, layout
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ Rule = Callable[[Walk, "NodeProto"], Reason]
 
 def follow(walk: Walk, node: "NodeProto") -> None:
     """Go through one node: apply its rule, and fix what it touches if the rule says so."""
-    if not walk.tensors.flows(node):
+    if not walk.tensors.flows(node) and not any(name in walk.lanes for name in reads(node)):
         return
     rule = RULES.get(node.op_type) if node.domain in ("", "ai.onnx") else None
     if rule is None:
@@ -63,9 +63,7 @@ def _same(walk: Walk, node: "NodeProto") -> Reason:
 
 
 def _over_space(walk: Walk, node: "NodeProto") -> Reason:
-    """Each value comes from one channel, and is scaled as it is."""
-    if len([name for name in node.output if name]) > 1:
-        return "gives indices as well"
+    """Each value comes from one channel, and is scaled as it is; the places that MaxPool tells stay the same."""
     if attribute(node, "coordinate_transformation_mode", b"") == b"tf_crop_and_resize":
         return "may fill in a constant"
     before, after = (walk.tensors.shapes[name] for name in (node.input[0], node.output[0]))
@@ -107,7 +105,7 @@ def _multiply(walk: Walk, node: "NodeProto") -> Reason:
     """Scale the result: (s x) g = s (x g): one factor carries the scale, the other is a constant or keeps its own."""
     rank = walk.rank(node.output[0])
     first, second = (walk.lanes.get(name) for name in node.input)
-    if first is None or (second is not None and node.op_type == "Mul" and walk.table.is_fixed(first)):
+    if first is None or (second is not None and walk.table.is_fixed(first)):
         if node.op_type == "Div":
             return "divides by what depends on the image"
         first, second = second, first

@@ -87,7 +87,7 @@ class Walk:
 
     def flowing(self, node: "NodeProto") -> list[str]:
         """Return the inputs of a node that depend on the image, without repetition."""
-        return list(dict.fromkeys(name for name in self.tensors.flowing_inputs(node) if name in self.lanes))
+        return [name for name in dict.fromkeys(node.input) if name in self.lanes]
 
     def fix(self, name: str, reason: str) -> None:
         """Leave a tensor as it is."""

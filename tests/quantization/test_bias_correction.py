@@ -154,6 +154,15 @@ def test_biases_stay_int32_in_the_scale_that_onnx_runtime_demands() -> None:
         np.testing.assert_array_equal(scale, activation * pair.weight.scale)
 
 
+def test_biases_that_were_replaced_are_gone() -> None:
+    model = small_cnn()
+    quantized = quantize(model)
+    result = correct(model, quantized)
+    read = {name for one in result.model.graph.node for name in one.input}
+    assert {tensor.name for tensor in result.model.graph.initializer} <= read
+    assert len(result.model.graph.node) == len(quantized.graph.node)
+
+
 def test_a_bias_stays_within_int32() -> None:
     model = small_cnn()
     quantized = quantize(model)
@@ -208,6 +217,48 @@ def test_the_given_model_is_not_changed_and_the_same_bytes_come_out_each_time() 
     first, second = (correct(model, quantized).model.SerializeToString(deterministic=True) for _ in range(2))
     assert quantized.SerializeToString() == before
     assert first == second
+
+
+def test_the_number_of_threads_does_not_matter() -> None:
+    model = small_cnn()
+    quantized = coarse(quantize(model))
+    first, second = (
+        correct_biases(model, quantized, IMAGES, threads=threads, progress=SILENT).model.SerializeToString()
+        for threads in (1, 2)
+    )
+    assert first == second
+
+
+def test_a_bias_that_is_multiplied_by_zero_is_left_alone_and_named() -> None:
+    model = small_cnn()
+    quantized = coarse(quantize(model))
+    for graph in (model, quantized):
+        fc = next(one for one in graph.graph.node if one.name == "fc")
+        fc.attribute.append(helper.make_attribute("beta", 0.0))
+    result = correct(model, quantized)
+    assert result.skipped == (("fc", "its bias is multiplied by 0"),)
+
+
+def test_a_bias_in_float_is_left_alone_and_named() -> None:
+    model = small_cnn()
+    quantized = coarse(quantize(model))
+    fc = next(one for one in quantized.graph.node if one.name == "fc")
+    fc.input[2] = "plain"
+    quantized.graph.initializer.append(numpy_helper.from_array(np.zeros(3, np.float32), "plain"))
+    result = correct(model, quantized)
+    assert result.skipped == (("fc", "its bias is not quantized"),)
+    assert [layer.layer for layer in result.layers] == ["conv"]
+
+
+def test_a_layer_whose_input_is_not_quantized_gets_no_bias() -> None:
+    model = without_bias()
+    quantized = quantize(model)
+    gemm = next(one for one in quantized.graph.node if one.name == "gemm")
+    before = next(one for one in quantized.graph.node if one.output[0] == gemm.input[0])  # DequantizeLinear
+    quantize_linear = next(one for one in quantized.graph.node if one.output[0] == before.input[0])
+    gemm.input[0] = quantize_linear.input[0]
+    result = correct(model, quantized)
+    assert result.skipped[0] == ("gemm", "its input is not quantized")
 
 
 def test_the_result_runs_with_everything_fused() -> None:

@@ -201,6 +201,28 @@ def test_a_network_of_one_layer_has_nothing_to_scale() -> None:
     assert [record.reason for record in result.unscaled] == ["is the network's output"]
 
 
+def test_tensors_that_have_only_a_fixed_part_in_common_are_balanced_apart() -> None:
+    random = np.random.default_rng(0)
+    constants: dict[str, Array] = {}
+    nodes = []
+    for name, factor in (("p", 1e-3), ("q", 1e3)):
+        constants |= {
+            f"{name}_w": factor * random.normal(size=(4, 3, 1, 1)) * factors(1, 4).reshape(-1, 1, 1, 1),
+            f"{name}_b": random.normal(size=4),
+            f"{name}_v": random.normal(size=(2, 7, 1, 1)),
+        }
+        nodes += [
+            node("Conv", ["x", f"{name}_w", f"{name}_b"], [f"{name}_a"], name=name),
+            node("Concat", [f"{name}_a", "x"], [f"{name}_c"], axis=1),
+            node("Conv", [f"{name}_c", f"{name}_v"], [f"{name}_y"], name=f"{name}_reader"),
+        ]
+    model = make_model([*nodes, node("Add", ["p_y", "q_y"], ["y"])], constants, outputs={"y": ("N", 2, 8, 8)})
+    after = weights(equalize(model, power_of_two=False).model)
+    for name in "pq":
+        scale = after[f"{name}_b"] / constants[f"{name}_b"]
+        assert np.exp(np.log(scale).mean()) == pytest.approx(1, rel=1e-3)
+
+
 def test_every_output_channel_is_accounted_for() -> None:
     for model in (small_cnn(), residual()):
         result = equalize(model)

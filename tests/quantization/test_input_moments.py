@@ -91,3 +91,27 @@ def test_patches_are_chosen_by_seed_and_are_few() -> None:
     rows = InputMoments(conv, weight.shape, 0)._patches(x[:1], y[:1].shape)
     assert rows.shape == (1, PATCHES_PER_IMAGE, 9)
     np.testing.assert_allclose(few[0], rows[0].T.astype(float) @ rows[0] / PATCHES_PER_IMAGE, rtol=1e-5)
+
+
+@pytest.mark.parametrize("axes", [1, 3])
+def test_convolutions_over_one_axis_or_three_are_cut_alike(axes: int) -> None:
+    random = np.random.default_rng(0)
+    x = random.normal(size=(2, 3, *[5] * axes)).astype(np.float32)
+    weight = random.normal(size=(4, 3, *[2] * axes)).astype(np.float32)
+    conv, y = convolve(x, weight, strides=[2] * axes, pads=[1] * (2 * axes))
+    window = read_window(conv, x.shape, y.shape, weight.shape, "ours")
+    positions = np.stack([grid.ravel() for grid in np.indices(y.shape[2:])])
+    rows = cut_patches(x, window, positions).reshape(2, positions.shape[1], -1)
+    found = np.moveaxis(rows @ weight.reshape(4, -1).T, 2, 1).reshape(y.shape)
+    np.testing.assert_allclose(found, y, atol=1e-4)
+
+
+def test_automatic_padding_is_padding() -> None:
+    random = np.random.default_rng(0)
+    x, weight = random.normal(size=(2, 3, 6, 6)).astype(np.float32), random.normal(size=(4, 3, 3, 3)).astype(np.float32)
+    conv, y = convolve(x, weight, auto_pad="SAME_UPPER", strides=[2, 2])
+    window = read_window(conv, x.shape, y.shape, weight.shape, "ours")
+    positions = np.stack([grid.ravel() for grid in np.indices(y.shape[2:])])
+    rows = cut_patches(x, window, positions).reshape(2, positions.shape[1], -1)
+    found = np.moveaxis(rows @ weight.reshape(4, -1).T, 2, 1).reshape(y.shape)
+    np.testing.assert_allclose(found, y, atol=1e-4)

@@ -88,6 +88,15 @@ def test_a_layer_of_another_kind_is_no_counterpart() -> None:
         match_layers(other, quantize(small_cnn()))
 
 
+def test_a_product_with_a_stack_of_matrices_is_no_layer() -> None:
+    model = make_model(
+        [node("Conv", ["x", "w"], ["a"], name="conv"), node("MatMul", ["a", "stack"], ["y"], name="stacked")],
+        {"w": np.ones((3, 3, 1, 1)), "stack": np.random.default_rng(0).normal(size=(3, 8, 2))},
+        outputs={"y": ("N", 3, 8, 2)},
+    )
+    assert [pair.name for pair in match_layers(model, quantize(model, PER_TENSOR))] == ["conv"]
+
+
 def test_a_float_model_has_no_quantized_layer() -> None:
     with pytest.raises(ModelError, match="no quantized layer"):
         match_layers(small_cnn(), small_cnn())

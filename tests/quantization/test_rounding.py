@@ -134,6 +134,17 @@ def test_integers_are_floats_neighbours_and_keep_their_range(recipe: str) -> Non
         assert max(np.abs(values).max() for values in new.values()) == 64
 
 
+def test_integers_stay_in_the_range_they_had_even_where_floats_neighbours_lie_beyond() -> None:
+    model = varied()
+    narrow = quantize(model)
+    for pair in match_layers(model, narrow):
+        name = pair.weight.dequantize.input[0]
+        tensor = next(tensor for tensor in narrow.graph.initializer if tensor.name == name)
+        tensor.CopyFrom(numpy_helper.from_array(np.clip(pair.weight.integers, -50, 50), name))
+    for values in integers(model, rounded(model, narrow).model).values():
+        assert np.abs(values).max() == 50
+
+
 def test_nothing_but_integers_changes() -> None:
     model = varied()
     before = quantize(model)
@@ -198,6 +209,16 @@ def test_the_same_seed_gives_the_same_bytes_and_the_given_model_stays() -> None:
     assert first == second
     assert first != other  # other patches
     assert quantized.SerializeToString() == before
+
+
+def test_the_number_of_threads_does_not_matter() -> None:
+    model = varied()
+    quantized = quantize(model)
+    first, second = (
+        round_weights(model, quantized, IMAGES, threads=threads, progress=SILENT).model.SerializeToString()
+        for threads in (1, 2)
+    )
+    assert first == second
 
 
 def test_weights_that_two_layers_share_and_other_layers_are_skipped_by_name() -> None:
@@ -298,6 +319,25 @@ def test_test_images_are_refused() -> None:
     with pytest.raises(DataError, match="round weights: takes training images only") as caught:
         round_weights(model, quantize(model), make_images(9, size=8, split="test"), threads=1, progress=SILENT)
     assert caught.value.exit_code == ExitCode.BAD_INPUT
+
+
+def pooled(kernel: int) -> ModelProto:
+    random = np.random.default_rng(0)
+    return make_model(
+        [
+            node("Conv", ["x", "w"], ["a"], name="conv"),
+            node("GlobalAveragePool", ["a"], ["p"]),
+            node("Flatten", ["p"], ["f"]),
+            node("MatMul", ["f", "v"], ["y"], name="fc"),
+        ],
+        {"w": random.normal(size=(4, 3, kernel, kernel)), "v": random.normal(size=(4, 3))},
+        outputs={"y": ("N", 3)},
+    )
+
+
+def test_weights_of_another_shape_are_refused() -> None:
+    with pytest.raises(ModelError, match="weights w are computed, or have another shape than the layer conv"):
+        rounded(pooled(1), quantize(pooled(3)))
 
 
 def test_weights_that_are_computed_in_the_float_model_are_refused() -> None:

@@ -40,6 +40,7 @@ PASSING: list[tuple[str, list[NodeProto], Constants]] = [
       "variance": np.array([4.0, 0.5, 1, 100])}),
     ("Clip that is a Relu", one("Clip", "zero"), {"zero": np.array(0.0)}),
     ("MaxPool", one("MaxPool", kernel_shape=[3, 3], pads=[1] * 4, strides=[2, 2]), {}),
+    ("MaxPool that tells places", [node("MaxPool", ["a"], ["b", "places"], kernel_shape=[2, 2])], {}),
     ("AveragePool", one("AveragePool", kernel_shape=[2, 2], strides=[2, 2]), {}),
     ("AveragePool over padding", one("AveragePool", kernel_shape=[3, 3], pads=[1] * 4, count_include_pad=1), {}),
     ("LpPool", one("LpPool", kernel_shape=[2, 2]), {}),
@@ -81,8 +82,22 @@ STOPPING: list[tuple[str, list[NodeProto], Constants, str]] = [
     ("Mul of two activations", [node("Neg", ["a"], ["n"]), node("Mul", ["a", "n"], ["b"])], {}, "multiplies two"),
     ("Div by an activation", [node("Abs", ["a"], ["n"]), node("Div", ["a", "n"], ["b"])], {}, "Div make_b multiplies"),
     ("Div of a constant", [node("Div", ["one", "a"], ["b"])], {"one": np.array(1.0)}, "divides by what depends"),
+    ("PRelu with a computed slope", [node("Sigmoid", ["x"], ["s"]), node("ReduceMean", ["s"], ["m"]),
+                                     node("PRelu", ["a", "m"], ["b"], name="middle")],
+     {}, "PRelu middle has parameters"),
+    ("Clip from below", one("Clip", "low"), {"low": np.array(-1.0)}, "clips to [-1, inf], and no ranges tell"),
+    ("Clip with computed bounds", [node("ReduceMax", ["x"], ["m"], keepdims=0), node("Clip", ["a", "", "m"], ["b"])],
+     {}, "Clip make_b has bounds that are computed"),
+    ("Resize that fills in", one("Resize", "roi", "sizes", mode="linear",
+                                 coordinate_transformation_mode="tf_crop_and_resize", extrapolation_value=1.0),
+     {"roi": np.array([0, 0, -0.5, -0.5, 1, 1, 1.5, 1.5], np.float32), "sizes": np.array([1, 1, 2, 2], np.float32)},
+     "Resize middle may fill in a constant"),
+    ("Resize of the channels", [node("Resize", ["a", "", "more"], ["r"], mode="nearest", name="middle"),
+                                node("Slice", ["r", "start", "end", "start"], ["s"]),
+                                node("Split", ["r"], ["b", "rest"], axis=1, num_outputs=2)],
+     {"more": np.array([1, 2, 1, 1], np.float32), "start": whole(1), "end": whole(4)}, "Resize middle mixes"),
     ("Cast", [node("Cast", ["a"], ["d"], to=11), node("Cast", ["d"], ["b"], to=1)], {}, "Cast make_d does not keep"),
-]
+]  # fmt: skip
 each_stopping = pytest.mark.parametrize(
     ("nodes", "constants", "words"), [row[1:] for row in STOPPING], ids=[row[0] for row in STOPPING]
 )
@@ -98,6 +113,29 @@ def test_a_barrier_leaves_everything_as_it_was_and_says_why(
     (first,) = (record for record in result.unscaled if record.layer == "first")
     assert first.n_channels == CHANNELS
     assert words in first.reason
+
+
+def fixed_batch(model: onnx.ModelProto, batch: int) -> onnx.ModelProto:
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = batch
+    return model
+
+
+def test_a_constant_whose_slope_is_an_activation_is_a_barrier() -> None:
+    model = sandwich([node("PRelu", ["fixed", "a"], ["b"], name="middle")], {"fixed": -np.ones((1, CHANNELS, 8, 8))})
+    result = equalize(fixed_batch(model, 1))
+    require_untouched(model, result)
+    assert "PRelu middle has parameters that depend on the image" in result.unscaled[0].reason
+
+
+def test_a_gemm_that_transposes_its_input_is_no_layer() -> None:
+    model = sandwich(
+        [node("GlobalAveragePool", ["a"], ["g"]), node("Flatten", ["g"], ["b"])], last="Gemm", read=CHANNELS
+    )
+    model.graph.node[-1].attribute.append(onnx.helper.make_attribute("transA", 1))
+    result = equalize(fixed_batch(model, CHANNELS))  # as many images as channels, so that the shapes fit
+    require_untouched(model, result)
+    assert "Gemm last is not a layer" in result.unscaled[0].reason
 
 
 def test_what_the_rules_call_passing_is_all_tested() -> None:
@@ -209,6 +247,29 @@ def test_a_lower_bound_counts_as_well() -> None:
     below = ChannelRange(low=np.array([-7.0, 0, 0, 0]), high=np.full(CHANNELS, 1e-3))
     result = equalize(model, ranges={"a": below})
     assert result.groups[0].n_channels == CHANNELS - 1
+
+
+def test_a_clip_that_no_zero_comes_through_is_always_met() -> None:
+    model = sandwich(one("Clip", "low", "six"), {"low": np.array(1.0), "six": np.array(6.0)})
+    result = equalize(model, ranges={"a": ChannelRange(low=np.full(CHANNELS, 2.0), high=np.full(CHANNELS, 3.0))})
+    require_untouched(model, result)
+    assert result.unscaled[0].reason == "Clip middle clips it"
+
+
+def test_ranges_of_another_number_of_channels_are_of_no_use() -> None:
+    model = sandwich(CLIP, BOUNDS)
+    result = equalize(model, ranges={"a": ChannelRange(low=np.zeros(1), high=np.zeros(1))})
+    require_untouched(model, result)
+    assert "clips what is not one range a channel" in result.unscaled[0].reason
+
+
+def test_bounds_may_be_attributes_as_they_were_before_opset_11() -> None:
+    largest = float(np.finfo(np.float32).max)
+    relu = sandwich(one("Clip", min=0.0, max=largest), opset=10)
+    assert equalize(relu).groups[0].n_channels == CHANNELS
+    require_same_function(relu, equalize(relu).model)
+    relu6 = sandwich(one("Clip", min=0.0, max=6.0), opset=10)
+    assert "clips to [0, 6]" in equalize(relu6).unscaled[0].reason
 
 
 def test_a_range_of_another_tensor_says_nothing() -> None:

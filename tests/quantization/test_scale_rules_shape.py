@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import ArrayLike
-from onnx import NodeProto
+from onnx import NodeProto, helper
 
 from edgecnn.quantization.equalization import equalize
 from tests.graphs import Array, node
@@ -84,6 +84,10 @@ def test_scales_go_where_the_channels_go(
 BARRIERS: list[tuple[str, list[NodeProto], Constants, int, str, str]] = [
     ("Pad with one", one("Pad", "pads", "one"),
      {"pads": whole(0, 0, 1, 1, 0, 0, 1, 1), "one": np.array(1.0)}, 4, "Conv", "pads with a value other than 0"),
+    ("Pad along named axes", one("Pad", "pads", "", "axes"), {"pads": whole(1, 1), "axes": whole(2)}, 4, "Conv",
+     "Pad middle pads where the graph does not say"),
+    ("Pad that cuts channels", one("Pad", "pads"), {"pads": whole(0, -1, 0, 0, 0, 0, 0, 0)}, 3, "Conv",
+     "pads over the channels"),
     ("Pad by reflected channels", one("Pad", "pads", mode="reflect"),
      {"pads": whole(0, 1, 0, 0, 0, 0, 0, 0)}, 5, "Conv", "pads over the channels"),
     ("ReduceMean over channels", one("ReduceMean", "axes"), {"axes": whole(1)}, 1, "Conv", "ReduceMean middle mixes"),
@@ -122,6 +126,39 @@ def test_channels_beside_a_constant_are_scaled_and_the_constant_is_not() -> None
     result = equalize(model)
     assert result.groups[0].n_channels == CHANNELS
     require_same_function(model, result.model, np.ones((1, 3, 8, 8), np.float32))
+
+
+def test_a_cut_that_depends_on_the_image_is_a_barrier() -> None:
+    nodes = [
+        node("ReduceMax", ["x"], ["m"], keepdims=0),
+        node("Cast", ["m"], ["whole"], to=7),
+        node("Reshape", ["whole", "one"], ["start"]),
+        node("Slice", ["a", "start", "end", "axis"], ["b"], name="middle"),
+    ]
+    model = sandwich(nodes, {"one": whole(1), "end": whole(99), "axis": whole(1)})
+    model.graph.value_info.append(helper.make_tensor_value_info("b", 1, [1, CHANNELS, 8, 8]))
+    result = equalize(model)
+    require_untouched(model, result)
+    assert result.unscaled[0].reason == "Slice middle cuts where the graph does not say"
+
+
+def test_a_constant_that_is_cut_where_the_image_says_is_a_barrier() -> None:
+    nodes = [
+        node("ReduceMax", ["a"], ["m"], keepdims=0),
+        node("Cast", ["m"], ["whole"], to=7),
+        node("Reshape", ["whole", "one"], ["start"]),
+        node("Slice", ["fixed", "start", "end", "axis"], ["b"], name="middle"),
+    ]
+    model = sandwich(nodes, {"fixed": np.ones((1, 4, 8, 8)), "one": whole(1), "end": whole(99), "axis": whole(1)})
+    model.graph.value_info.append(helper.make_tensor_value_info("b", 1, [1, CHANNELS, 8, 8]))
+    assert equalize(model).groups == ()
+
+
+def test_a_split_with_a_part_left_out_is_a_barrier() -> None:
+    nodes = [node("Split", ["a"], ["b", ""], name="middle", axis=1, num_outputs=2)]
+    result = equalize(sandwich(nodes, read=2))
+    assert result.groups == ()
+    assert result.unscaled[0].reason == "Split middle has a part that is left out"
 
 
 @given(order=st.permutations(range(1, 4)), cut=st.integers(1, 3))

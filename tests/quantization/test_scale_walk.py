@@ -45,8 +45,11 @@ def branch(reads_from_outside: str, output: str) -> onnx.GraphProto:
 
 
 def conditional() -> onnx.ModelProto:
-    cond = node("If", ["yes"], ["b"], name="choice", then_branch=branch("a", "t"), else_branch=branch("a", "e"))
-    return sandwich([cond], {"yes": np.array(True)})
+    """Return a network in which ``a`` is read by both branches of an If, and by a convolution beside it."""
+    choice = node("If", ["yes"], ["c"], name="choice", then_branch=branch("a", "t"), else_branch=branch("a", "e"))
+    nodes = [choice, node("Conv", ["a", "w"], ["d"], name="beside"), node("Add", ["c", "d"], ["b"])]
+    weight = np.random.default_rng(0).normal(size=(CHANNELS, CHANNELS, 1, 1))
+    return sandwich(nodes, {"yes": np.array(True), "w": weight})
 
 
 def test_a_node_reads_what_its_branches_read() -> None:
@@ -59,4 +62,5 @@ def test_a_branch_that_reads_a_tensor_is_a_barrier() -> None:
         value.type.tensor_type.shape.dim[0].dim_value = 1
     result = equalize(model)
     assert result.groups == ()
+    assert "If choice does not keep a factor" in result.unscaled[0].reason
     require_same_function(model, result.model, np.ones((1, 3, 8, 8), np.float32))

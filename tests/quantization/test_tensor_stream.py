@@ -2,10 +2,14 @@
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper
+from onnx import ModelProto, TensorProto, helper
 
 from edgecnn.errors import DataError, ModelError, StageError
+from edgecnn.progress import SILENT
+from edgecnn.quantization import RECIPES
+from edgecnn.quantization.static import quantize_model
 from edgecnn.quantization.tensor_stream import BATCH_SIZE, input_spec, require_training_images, stream
+from edgecnn.targets import reference_session
 from tests.graphs import copy, evaluate, make_model, node, small_cnn
 from tests.support import make_images
 
@@ -33,9 +37,21 @@ def test_the_input_alone_needs_no_runtime() -> None:
 
 
 def test_what_no_watched_tensor_needs_is_not_computed() -> None:
-    model = small_cnn(tail=[node("Sqrt", ["logits"], ["y"], name="root")])  # NaN, if it were watched
+    model = small_cnn(tail=[node("Reshape", ["logits", "to"], ["r"]), node("Relu", ["r"], ["y"])])
+    model.graph.initializer.extend(make_model([], {"to": np.array([7, -1])}).graph.initializer)  # fails, if it is run
     batches = list(stream(model, ["logits"], IMAGES, spec=input_spec(model), threads=1))
     assert len(batches) == 3
+
+
+def test_nothing_is_fused_so_that_no_kernel_can_saturate() -> None:
+    recipe = RECIPES["u8s8-perchannel-minmax"]
+    data = quantize_model(small_cnn().SerializeToString(), IMAGES, recipe, name="x", threads=1, progress=SILENT)
+    model = ModelProto.FromString(data)
+    batches = stream(model, ["y"], IMAGES, spec=input_spec(model), threads=1)
+    found = np.concatenate([values["y"] for values in batches])
+    expected = np.concatenate([evaluate(model, {"x": X[start : start + 32]})[0] for start in range(0, len(X), 32)])
+    np.testing.assert_array_equal(found, expected)
+    assert (reference_session(data, model_name="fused").run(X) != expected).any()
 
 
 def test_nan_is_refused_by_name() -> None:
