@@ -1,11 +1,10 @@
 """Activation ranges, streamed: memory does not grow with the number of images.
 
-The float graph is run batch by batch with its inner tensors as outputs; only a minimum, a maximum and,
-for the methods that need one, a histogram of each tensor are kept.
+The float graph is run once, batch by batch, with its inner tensors as outputs; only extremes and, for the methods that
+need one, a histogram of each tensor are kept. What is found does not depend on how the images fall into batches.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +13,8 @@ from numpy.typing import NDArray
 from edgecnn.data.images import Images
 from edgecnn.errors import DataError, StageError
 from edgecnn.progress import Progress
-from edgecnn.quantization.recipes import RangeMethod
+from edgecnn.quantization.histogram import Histogram
+from edgecnn.quantization.range_methods import RANGE_METHODS, Observed, Range, RangeMethod, choose_range
 from edgecnn.targets.native import CPU_PROVIDER, open_inference_session
 from edgecnn.targets.ort_errors import ort_errors
 from edgecnn.targets.session import Feed, feed
@@ -24,32 +24,24 @@ if TYPE_CHECKING:
 
     from edgecnn.bundle.manifest import TensorSpec
 
+__all__ = ["Range", "RangeMethod", "activation_ranges", "observe_activations"]
+
+#: Images a batch at most; fewer where the tensors of so many would take more than this much memory.
 BATCH_SIZE = 32
-N_BINS = 2048
-LEVELS = 255
-#: Candidate ranges, as fractions of the observed one.
-CANDIDATES = np.linspace(1.0, 0.3, 141)
-
-Histogram = NDArray[np.int64]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Range:
-    """The values of one tensor that integers will stand for; zero is always among them."""
-
-    low: float
-    high: float
+BATCH_BYTES = 96 * 2**20
 
 
 def activation_ranges(
     model: "ModelProto",
-    tensors: list[str],
+    tensors: Sequence[str],
     images: Images,
     method: RangeMethod,
     *,
     input_spec: "TensorSpec",
     threads: int,
     progress: Progress,
+    methods: Mapping[str, RangeMethod] | None = None,
+    steps: int = 255,
 ) -> dict[str, Range]:
     """Return the range of each tensor over the calibration images.
 
@@ -61,10 +53,41 @@ def activation_ranges(
         input_spec: the graph's input.
         threads: for ONNX Runtime.
         progress: told the images done.
+        methods: of single tensors, where it is another.
+        steps: between the integers' ends: 255 for 8 bits.
 
     Raises:
         DataError: the images are not training images, or there are none.
         StageError: a tensor holds NaN or infinite values; it is named.
+    """
+    chosen = {name: (methods or {}).get(name, method) for name in tensors}
+    counted = [name for name in tensors if RANGE_METHODS[chosen[name]].needs_histogram]
+    observed = observe_activations(
+        model, tensors, images, counted=counted, input_spec=input_spec, threads=threads, progress=progress
+    )
+    return {name: choose_range(chosen[name], observed[name], steps) for name in tensors}
+
+
+def observe_activations(
+    model: "ModelProto",
+    tensors: Sequence[str],
+    images: Images,
+    *,
+    counted: Sequence[str],
+    input_spec: "TensorSpec",
+    threads: int,
+    progress: Progress,
+) -> dict[str, Observed]:
+    """Return what is seen of each tensor over the calibration images: see :func:`activation_ranges`.
+
+    Args:
+        model: the float graph.
+        tensors: names of float tensors of the graph, its input included.
+        images: training images; test images are refused.
+        counted: those of the tensors that get a histogram.
+        input_spec: the graph's input.
+        threads: for ONNX Runtime.
+        progress: told the images done.
     """
     if images.split != "train":
         raise DataError(
@@ -74,38 +97,64 @@ def activation_ranges(
     if not len(images):
         raise DataError("quantize: there are no images to calibrate on.", next_step="--images 512")
     stream = _Stream(model, tensors, images, input_spec, threads)
-    n_passes = 1 if method == "minmax" else 2
-    observed = _observe(stream, _Counter(progress, len(images) * n_passes))
-    if method == "minmax":
-        return {name: Range(low=min(r.low, 0.0), high=max(r.high, 0.0)) for name, r in observed.items()}
-    counter = _Counter(progress, len(images) * n_passes, done=len(images))
-    histograms = _count(stream, observed, counter)
-    return {name: least_squares_range(histograms[name], observed[name]) for name in tensors}
+    seen = {name: _Tally(histogram=Histogram() if name in set(counted) else None) for name in tensors}
+    done = 0
+    for n, values in stream:
+        for name, array in values.items():
+            _require_finite(array, name, stream)
+            seen[name].add(array)
+        done += n
+        progress.update("calibrate", done, len(images))
+    return {name: tally.observed() for name, tally in seen.items()}
 
 
-class _Counter:
-    """Counts images for the progress bar."""
+class _Tally:
+    """Extremes of one tensor, image by image, and its histogram."""
 
-    def __init__(self, progress: Progress, total: int, done: int = 0) -> None:
-        self._progress, self._total, self._done = progress, total, done
+    def __init__(self, histogram: Histogram | None) -> None:
+        self._histogram = histogram
+        self._lows: list[NDArray[np.float32]] = []
+        self._highs: list[NDArray[np.float32]] = []
 
-    def add(self, n: int) -> None:
-        self._done += n
-        self._progress.update("calibrate", self._done, self._total)
+    def add(self, values: NDArray[np.float32]) -> None:
+        by_image = values.reshape(len(values), -1) if values.ndim else values.reshape(1, 1)
+        self._lows.append(by_image.min(1))
+        self._highs.append(by_image.max(1))
+        if self._histogram is not None:
+            self._histogram.add(values)
+
+    def observed(self) -> Observed:
+        lows, highs = (np.concatenate(parts).astype(np.float64) for parts in (self._lows, self._highs))
+        return Observed(
+            low=float(lows.min()),
+            high=float(highs.max()),
+            mean_low=float(lows.mean()),
+            mean_high=float(highs.mean()),
+            histogram=self._histogram,
+        )
+
+
+def _require_finite(array: NDArray[np.float32], name: str, stream: "_Stream") -> None:
+    if not np.isfinite(array.min()) or not np.isfinite(array.max()):  # NaN spreads to both
+        raise StageError(
+            f"quantize: the layer {stream.producers.get(name, 'input')} gives NaN or infinite values "
+            f"(tensor {name}) on calibration images.",
+            next_step="look at the weights of that layer and before it; train the model again",
+        )
 
 
 class _Stream:
-    """Every batch's inner tensors, one batch at a time; as often as needed."""
+    """Every batch's inner tensors, one batch at a time."""
 
     def __init__(
-        self, model: "ModelProto", tensors: list[str], images: Images, input_spec: "TensorSpec", threads: int
+        self, model: "ModelProto", tensors: Sequence[str], images: Images, input_spec: "TensorSpec", threads: int
     ) -> None:
         import onnx
 
         self.producers = {output: node.name or node.op_type for node in model.graph.node for output in node.output}
         self._images, self._input = images, input_spec
         fixed = input_spec.shape[0]
-        self._batch_size = fixed if isinstance(fixed, int) else BATCH_SIZE
+        self._fixed = fixed if isinstance(fixed, int) else None
         inputs = {value.name for value in model.graph.input}
         self._inner = [name for name in tensors if name not in inputs]
         self._fed = [name for name in tensors if name in inputs]
@@ -119,17 +168,23 @@ class _Stream:
 
     def __iter__(self) -> Iterator[tuple[int, dict[str, NDArray[np.float32]]]]:
         """Yield the number of new images and the values of each tensor."""
-        n = len(self._images)
-        for start in range(0, n, self._batch_size):
-            chosen = np.arange(start, start + self._batch_size)
-            if not isinstance(self._input.shape[0], int):
+        n, start = len(self._images), 0
+        size = self._fixed or 1  # the first image tells how much memory more of them take
+        while start < n:
+            chosen = np.arange(start, start + size)
+            if self._fixed is None:
                 chosen = chosen[chosen < n]
             batch = feed(self._images.pixels[chosen % n], self._input)  # a fixed batch is filled up from the start
             new = int((chosen < n).sum())
             values: dict[str, Any] = self._run(batch) | dict.fromkeys(self._fed, batch)
             yield new, {name: a[:new] if a.ndim and len(a) == len(batch) else a for name, a in values.items()}
+            start += size
+            if start == 1 and self._fixed is None:
+                size = max(1, min(BATCH_SIZE, BATCH_BYTES // sum(a.nbytes for a in values.values())))
 
     def _run(self, batch: Feed) -> dict[str, NDArray[np.float32]]:
+        if not self._inner:
+            return {}
         try:
             values = self._session.run(self._inner, {self._input.name: batch})
         except ort_errors() as error:
@@ -138,61 +193,3 @@ class _Stream:
                 next_step="export the model again, with a batch that may vary or is fixed throughout",
             ) from error
         return dict(zip(self._inner, values, strict=True))
-
-
-def _observe(stream: _Stream, counter: _Counter) -> dict[str, Range]:
-    seen: dict[str, Range] = {}
-    for n, values in stream:
-        for name, array in values.items():
-            low, high = float(array.min()), float(array.max())
-            if not np.isfinite(low) or not np.isfinite(high):  # NaN spreads to both
-                raise StageError(
-                    f"quantize: the layer {stream.producers.get(name, 'input')} gives NaN or infinite values "
-                    f"(tensor {name}) on calibration images.",
-                    next_step="look at the weights of that layer and before it; train the model again",
-                )
-            old = seen.get(name)
-            seen[name] = Range(low=min(low, old.low) if old else low, high=max(high, old.high) if old else high)
-        counter.add(n)
-    return seen
-
-
-def _count(stream: _Stream, observed: dict[str, Range], counter: _Counter) -> dict[str, Histogram]:
-    histograms = {name: np.zeros(N_BINS, np.int64) for name in observed}
-    for n, values in stream:
-        for name, array in values.items():
-            extent = (observed[name].low, observed[name].high)
-            if extent[0] == extent[1]:  # no bins, but one value
-                histograms[name][0] += array.size
-                continue
-            # In float32 the bins of a narrow range around a large value would have no width.
-            histograms[name] += np.histogram(array.astype(np.float64), bins=N_BINS, range=extent)[0]
-        counter.add(n)
-    return histograms
-
-
-def least_squares_range(histogram: Histogram, observed: Range) -> Range:
-    """Return the range whose 8-bit grid has the least mean squared error on a histogram.
-
-    Both ends are shrunk by the same factor, and zero stays inside. (Nagel et al. 2021, "A White Paper on
-    Neural Network Quantization", section 3.1, MSE range setting, with a grid search.)
-
-    Args:
-        histogram: counts of :data:`N_BINS` equal bins over ``observed``.
-        observed: smallest and largest value seen.
-    """
-    low, high = min(observed.low, 0.0), max(observed.high, 0.0)
-    if high == low:
-        return Range(low=low, high=high)
-    edges = np.linspace(observed.low, observed.high, N_BINS + 1)
-    centers = (edges[:-1] + edges[1:]) / 2
-    best = min(CANDIDATES, key=lambda factor: _squared_error(histogram, centers, low * factor, high * factor))
-    return Range(low=float(low * best), high=float(high * best))
-
-
-def _squared_error(histogram: Histogram, centers: NDArray[np.float64], low: float, high: float) -> float:
-    scale = (high - low) / LEVELS
-    zero_point = np.rint(-low / scale)
-    quantized = np.clip(np.rint(centers / scale) + zero_point, 0, LEVELS)
-    error = (quantized - zero_point) * scale - centers
-    return float(histogram @ np.square(error))

@@ -1,34 +1,75 @@
-"""The QDQ graph: ranges from here, the graph surgery from onnxruntime's ``QDQQuantizer``."""
+"""A float model to integers: ranges and refinements from here, the graph surgery from onnxruntime's quantizers."""
 
 import contextlib
 import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgecnn.data import Images
-from edgecnn.errors import ModelError, StorageError
+from edgecnn.errors import StorageError
 from edgecnn.graph import onnx_file
 from edgecnn.graph.remove_unused import remove_unused
 from edgecnn.progress import Progress
-from edgecnn.quantization.ranges import Range, activation_ranges
+from edgecnn.quantization.bias_correction import correct_biases
+from edgecnn.quantization.prepare import REMOVABLE, WITH_WEIGHTS, Prepared, prepare, read_float_model
 from edgecnn.quantization.recipes import Recipe
-from edgecnn.targets import reference_session
+from edgecnn.quantization.rounding import round_weights
 
 if TYPE_CHECKING:
-    from onnx import ModelProto
+    from onnx import ModelProto, NodeProto
 
-_WITH_WEIGHTS = ("Conv", "Gemm", "MatMul", "ConvTranspose")
-#: What the quantizer leaves out because the range of the integers after it does the same.
-_REMOVABLE = ("Relu", "Clip")
+#: What is computed on integers. The activations and shape operators among them pass integers on; Add, Mul, Concat and
+#: the pools have integer kernels on the CPU. What is not here stays float between a dequantize and a quantize.
+QUANTIZED_OPS = (
+    *WITH_WEIGHTS,
+    *REMOVABLE,
+    "Add",
+    "AveragePool",
+    "Concat",
+    "Flatten",
+    "GlobalAveragePool",
+    "LeakyRelu",
+    "MaxPool",
+    "Mul",
+    "Pad",
+    "Reshape",
+    "Resize",
+    "Sigmoid",
+    "Slice",
+    "Split",
+    "Squeeze",
+    "Transpose",
+    "Unsqueeze",
+)
+#: What may stand between the last layer and the output without computing anything that needs integers.
+_AFTER_THE_LAST_LAYER = ("Flatten", "Identity", "Reshape", "Softmax", "LogSoftmax", "Squeeze", "Unsqueeze", "Transpose")
+#: A scale for each channel came with opset 13, QuantizeLinear itself with opset 10.
+_OPSET_PER_CHANNEL, _OPSET = 13, 10
+#: The first opset whose QuantizeLinear writes 16 bits; below it ONNX Runtime's own is used.
+_OPSET_16_BITS = 21
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantized:
+    """A quantized model.
+
+    Attributes:
+        data: the ONNX file.
+        float_layers: names of the convolutions and fully connected layers that stayed float.
+    """
+
+    data: bytes
+    float_layers: tuple[str, ...]
 
 
 def quantize_model(
     data: bytes, images: Images, recipe: Recipe, *, name: str, threads: int, progress: Progress
 ) -> bytes:
-    """Quantize a float model and return the QDQ model's bytes; the same input gives the same bytes.
+    """Quantize a float model and return the quantized model's bytes; the same input gives the same bytes.
 
     Args:
         data: the float ONNX file.
@@ -40,64 +81,49 @@ def quantize_model(
 
     Raises:
         ModelError: the model cannot be read, is quantized already, or has no layer to quantize.
+        UsageError: the recipe names a layer that the model has not.
         DataError: the images are not training images, or of another size.
         StageError: a layer gives NaN or infinite values.
     """
-    import onnx
+    model = read_float_model(data, name, needs_opset=needed_opset(recipe))
+    prepared = prepare(model, images, recipe, name=name, threads=threads, progress=progress)
+    return quantize_prepared(prepared, images, recipe, threads=threads, progress=progress).data
 
-    model = onnx_file.parse(data, name)
-    if onnx_file.is_quantized(model):
-        raise ModelError(
-            f"{name}: is quantized already; expected a float model.",
-            next_step="give the float model: float.onnx",
-        )
-    if not any(node.op_type in _WITH_WEIGHTS for node in model.graph.node):
-        raise ModelError(
-            f"{name}: has no convolution or fully connected layer to quantize.",
-            next_step="give a convolutional network",
-        )
-    _require_opset(model, recipe, name)
-    spec = reference_session(data, model_name=name).input
-    model = onnx.shape_inference.infer_shapes(model)
-    tensors = _float_activations(model)
-    ranges = activation_ranges(
-        model, tensors, images, recipe.ranges, input_spec=spec, threads=threads, progress=progress
-    )
+
+def needed_opset(recipe: Recipe) -> int:
+    """Return the oldest opset that can say what a recipe wants."""
+    return _OPSET_PER_CHANNEL if recipe.per_channel else _OPSET
+
+
+def quantize_prepared(
+    prepared: Prepared, images: Images, recipe: Recipe, *, threads: int, progress: Progress
+) -> Quantized:
+    """Quantize a model whose activations have been looked at; see :func:`quantize_model`."""
+    model = prepared.model
     last_ops = {output: node.op_type for node in model.graph.node for output in node.output}
-    quantized = _insert_qdq(model, ranges, recipe)
+    quantized = _insert_integers(prepared, recipe)
     _keep_output_float(quantized, last_ops)
-    return onnx_file.serialize(quantized)
+    if recipe.adaptive_rounding:
+        quantized = round_weights(model, quantized, images, threads=threads, progress=progress).model
+    if recipe.correct_bias:
+        quantized = correct_biases(model, quantized, images, threads=threads, progress=progress).model
+    return Quantized(data=onnx_file.serialize(quantized), float_layers=_float_layers(quantized))
 
 
-def _require_opset(model: "ModelProto", recipe: Recipe, name: str) -> None:
-    """A scale for each channel came with opset 13, QuantizeLinear itself with opset 10."""
-    least = 13 if recipe.per_channel else 10
-    found = max((opset.version for opset in model.opset_import if opset.domain in ("", "ai.onnx")), default=0)
-    if found < least:
-        raise ModelError(
-            f"{name}: is of opset {found}; {recipe.name} needs opset {least} or newer.",
-            next_step=f"convert it with onnx.version_converter.convert_version(model, {least}), or export it anew",
-        )
-
-
-def _float_activations(model: "ModelProto") -> list[str]:
-    """Return the float32 tensors that flow between nodes, the graph's input and output included."""
-    from onnx import TensorProto
-
-    graph = model.graph
-    typed = {value.name: value.type.tensor_type.elem_type for value in (*graph.input, *graph.output, *graph.value_info)}
-    constants = {tensor.name for tensor in graph.initializer}
-    flowing = [value.name for value in graph.input] + [name for node in graph.node for name in node.output]
-    return [name for name in flowing if name not in constants and typed.get(name) == TensorProto.FLOAT]
-
-
-def _insert_qdq(model: "ModelProto", ranges: dict[str, Range], recipe: Recipe) -> "ModelProto":
+def _insert_integers(prepared: Prepared, recipe: Recipe) -> "ModelProto":
+    import onnx
     from onnxruntime.quantization import CalibrationMethod, QuantType
     from onnxruntime.quantization.calibrate import TensorData, TensorsData
-    from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
-    from onnxruntime.quantization.registry import QDQRegistry
 
-    types = {"u8": QuantType.QUInt8, "s8": QuantType.QInt8}
+    types = {
+        "u8": QuantType.QUInt8,
+        "s8": QuantType.QInt8,
+        "u16": QuantType.QUInt16,
+        "s16": QuantType.QInt16,
+    }
+    model = onnx.ModelProto()  # the quantizers change what they are given
+    model.CopyFrom(prepared.model)
+    ranges = prepared.ranges(recipe)
     observed = TensorsData(
         CalibrationMethod.MinMax,
         {
@@ -105,19 +131,29 @@ def _insert_qdq(model: "ModelProto", ranges: dict[str, Range], recipe: Recipe) -
             for name, range_ in ranges.items()
         },
     )
+    # A tensor without a range is of a type that cannot be told, and so is not float32 as far as anyone knows.
+    untyped = [
+        node.name
+        for node in model.graph.node
+        if node.op_type in QUANTIZED_OPS and not _has_ranges(node, ranges.keys(), model)
+    ]
     try:
         with _quiet():
-            quantizer: Any = QDQQuantizer(
+            quantizer: Any = _quantizer(recipe)(
                 model,
-                recipe.per_channel,
-                recipe.reduced,
+                per_channel=recipe.per_channel,
+                reduce_range=recipe.reduced,
                 weight_qType=types[recipe.weight],
                 activation_qType=types[recipe.activation],
                 tensors_range=observed,
                 nodes_to_quantize=[],
-                nodes_to_exclude=[],
-                op_types_to_quantize=list(QDQRegistry),
-                extra_options={"ActivationSymmetric": False, "WeightSymmetric": recipe.weight == "s8"},
+                nodes_to_exclude=[*recipe.float_layers, *untyped],
+                op_types_to_quantize=list(QUANTIZED_OPS),
+                extra_options={
+                    "ActivationSymmetric": recipe.symmetric,
+                    "WeightSymmetric": recipe.weight == "s8",
+                    "UseQDQContribOps": recipe.activation_bits == 16 and _opset(model) < _OPSET_16_BITS,
+                },
             )
             quantizer.quantize_model()
     except OSError as error:  # it infers shapes by way of a file
@@ -131,37 +167,90 @@ def _insert_qdq(model: "ModelProto", ranges: dict[str, Range], recipe: Recipe) -
     return result
 
 
+def _quantizer(recipe: Recipe) -> Any:
+    if not recipe.qoperator:
+        from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+
+        return QDQQuantizer
+    from functools import partial
+
+    from onnxruntime.quantization.onnx_quantizer import ONNXQuantizer
+    from onnxruntime.quantization.quant_utils import QuantizationMode
+
+    return partial(ONNXQuantizer, mode=QuantizationMode.QLinearOps, static=True)
+
+
+def _opset(model: "ModelProto") -> int:
+    return max(opset.version for opset in model.opset_import if opset.domain in ("", "ai.onnx"))
+
+
+def _has_ranges(node: "NodeProto", ranged: Collection[str], model: "ModelProto") -> bool:
+    """Tell whether what a node reads and makes was looked at."""
+    constants = {tensor.name for tensor in model.graph.initializer}
+    data = [name for name in (node.input[0], *node.output) if name and name not in constants]
+    return all(name in ranged for name in data)
+
+
 def _keep_output_float(model: "ModelProto", last_ops: dict[str, str]) -> None:
-    """Take the last quantize-dequantize pair away::
+    """Take the last quantize-dequantize pairs away::
 
-        Gemm ──► Quantize ──► Dequantize ──► logits        Gemm ──► logits
+        Gemm ──► Quantize ──► Dequantize ──► Softmax ──► ...      Gemm ──► Softmax ──► ...
 
-    It would only round the answer to 8 bits: ties between classes where there were none. Not so after a Relu
+    They would only round the answer to 8 bits: ties between classes where there were none. Not so after a Relu
     or Clip: the quantizer has taken that away, and the pair does its work.
 
     Args:
         model: the QDQ graph.
         last_ops: the operator that gave each tensor in the float graph.
     """
+    for output in model.graph.output:
+        name: str | None = output.name
+        while name is not None:
+            _remove_pair(model, name, last_ops)
+            name = _behind(model, name)
+    remove_unused(model)
+
+
+def _behind(model: "ModelProto", name: str) -> str | None:
+    """Return what an operator that only passes on or turns into probabilities reads; None if another made it."""
+    producer = next((node for node in model.graph.node if name in node.output), None)
+    if producer is None or producer.op_type not in _AFTER_THE_LAST_LAYER:
+        return None
+    return producer.input[0]
+
+
+def _remove_pair(model: "ModelProto", name: str, last_ops: dict[str, str]) -> None:
+    """Let what a tensor was quantized from take its place, if nothing but its one reader saw the integers."""
     graph = model.graph
     producers = {output: node for node in graph.node for output in node.output}
-    for output in graph.output:
-        dequantize = producers.get(output.name)
-        if dequantize is None or dequantize.op_type != "DequantizeLinear":
-            continue
-        if last_ops.get(output.name) in _REMOVABLE:
-            continue
-        quantize = producers.get(dequantize.input[0])
-        if quantize is None or quantize.op_type != "QuantizeLinear":
-            continue
-        source = quantize.input[0]
-        readers = [node for node in graph.node if source in node.input]
-        if len(readers) > 1 or source not in producers:
-            continue
-        producer = producers[source]
-        producer.output[list(producer.output).index(source)] = output.name
-        dequantize.output[0] = f"{output.name}.unused"
-    remove_unused(model)
+    dequantize = producers.get(name)
+    if dequantize is None or dequantize.op_type != "DequantizeLinear":
+        return
+    quantize = producers.get(dequantize.input[0])
+    if quantize is None or quantize.op_type != "QuantizeLinear":
+        return
+    source = quantize.input[0]
+    if last_ops.get(name) in REMOVABLE or last_ops.get(_plain(name)) in REMOVABLE or source not in producers:
+        return
+    if sum(source in node.input for node in graph.node) > 1 or sum(name in node.input for node in graph.node) > 1:
+        return
+    producer = producers[source]
+    producer.output[list(producer.output).index(source)] = name
+    dequantize.output[0] = f"{name}.unused"
+
+
+def _plain(name: str) -> str:
+    """Return the float graph's name of a tensor that the quantizer put a pair behind."""
+    return name.removesuffix("_DequantizeLinear_Output")
+
+
+def _float_layers(model: "ModelProto") -> tuple[str, ...]:
+    made = {output: node.op_type for node in model.graph.node for output in node.output}
+    return tuple(
+        node.name or node.output[0]
+        for node in model.graph.node
+        if node.op_type in WITH_WEIGHTS and made.get(node.input[0]) != "DequantizeLinear"
+    )
 
 
 @contextlib.contextmanager
