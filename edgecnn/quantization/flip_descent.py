@@ -57,8 +57,7 @@ def round_with_feedback(exact: Float64, gram: Float64, low: float, high: float) 
     order = _order(gram)
     wanted = exact[..., order]
     ends = [np.clip(bound(wanted), low, high) for bound in (np.floor, np.ceil)]
-    inverse = np.linalg.inv(gram[:, order][:, :, order])
-    factor = np.linalg.cholesky((inverse + inverse.swapaxes(1, 2)) / 2).swapaxes(1, 2)
+    factor = _inverse_factor(gram[:, order][:, :, order])
     rounded, errors = np.empty_like(wanted), np.empty_like(wanted)
     for start in range(0, wanted.shape[-1], _BLOCK):
         stop = min(start + _BLOCK, wanted.shape[-1])
@@ -72,6 +71,19 @@ def round_with_feedback(exact: Float64, gram: Float64, low: float, high: float) 
     result = np.empty_like(rounded)
     result[..., order] = rounded
     return result
+
+
+def _inverse_factor(gram: Float64) -> Float64:
+    """Return the upper triangular U with U^T U = G^-1, without the inverse itself.
+
+    With rows and columns backwards G = L L^T; forwards again, that is a product of an upper triangle with its
+    transpose, and U is the inverse of this triangle.
+    """
+    from scipy.linalg.lapack import dtrtri
+
+    lower = np.linalg.cholesky(gram[:, ::-1, ::-1])
+    inverse = np.stack([dtrtri(one, lower=1)[0] for one in lower])
+    return inverse[:, ::-1, ::-1]
 
 
 def _order(gram: Float64) -> NDArray[np.int64]:
