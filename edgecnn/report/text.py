@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from edgecnn.bundle.manifest import Artifact, Check, LatencyResult, ValidationResult
+from edgecnn.bundle.manifest import Artifact, Check, LatencyResult, SaturationRecord, ValidationResult
+from edgecnn.report.saturation import saturation_sentences
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
     from rich.table import Table
     from rich.text import Text
 
@@ -42,9 +44,40 @@ def validation_table(results: Sequence[ValidationResult]) -> "Table":
             f"{result.drop_pp_low:+.2f}..{result.drop_pp_high:+.2f}",
             f"{result.p_value:.2f}",
             f"{result.agreement:.1%}",
-            f"{result.n}",
+            f"{result.n}" if result.n_available is None else f"{result.n}/{result.n_available}",
         )
     return table
+
+
+def distinct(results: Sequence[ValidationResult]) -> list[ValidationResult]:
+    """Leave out results that repeat an earlier one class by class, as on CPUs that answer alike."""
+    return [row for index, row in enumerate(results) if all(row.per_class != old.per_class for old in results[:index])]
+
+
+def against_cpu_table(results: Sequence[ValidationResult]) -> "Table":
+    """Return how the answers on other targets differ from those on this machine's CPU."""
+    columns = ("target", "float flips", "float, largest", "int8 flips", "int8, largest", "images")
+    table = _table("Against this machine's CPU: other class, and largest difference of a logit", *columns)
+    for result in results:
+        before, after = result.float_against_cpu, result.int8_against_cpu
+        if before is not None and after is not None:
+            figures = [(each.argmax_flips, each.max_abs_logit_difference) for each in (before, after)]
+            cells = [text for flips, largest in figures for text in (str(flips), f"{largest:.2g}")]
+            table.add_row(result.target, *cells, str(result.n))
+    return table
+
+
+def saturation_items(record: SaturationRecord) -> "list[RenderableType]":
+    """Return what the audit for x86 CPUs without VNNI says: a sentence, and the layers that can saturate."""
+    items: list[RenderableType] = [_plain(sentence) for sentence in saturation_sentences(record)]
+    if not record.can_saturate:
+        return items
+    table = _table("Can saturate on x86 without VNNI", "layer", "worst pair sum", "fits", "outputs")
+    for layer in record.can_saturate:
+        fits = "32,767" if layer.worst_pair_sum > 0 else "-32,768"
+        affected = f"{layer.outputs_that_can_saturate} of {layer.outputs}"
+        table.add_row(_plain(layer.layer), f"{layer.worst_pair_sum:,}", fits, affected)
+    return [table, *items]
 
 
 def class_table(result: ValidationResult) -> "Table":

@@ -146,7 +146,13 @@ def test_no_images_are_refused() -> None:
 
 def answers(chosen: Images, predictions: NDArray[np.int64]) -> Accuracy:
     correct = predictions == chosen.labels
-    return Accuracy(n=len(chosen), top1=float(correct.mean()), per_image_correct=correct, predictions=predictions)
+    return Accuracy(
+        n=len(chosen),
+        top1=float(correct.mean()),
+        per_image_correct=correct,
+        predictions=predictions,
+        logits=np.eye(3, dtype=np.float32)[predictions],
+    )
 
 
 @settings(max_examples=60)

@@ -1,0 +1,28 @@
+"""The saturation audit in words, the same on the terminal and in the report."""
+
+from edgecnn.bundle.manifest import SaturationRecord
+
+_CURE = "edgecnn quantize --recipe u8s8-perchannel-minmax-reduced"
+
+
+def saturation_sentences(record: SaturationRecord) -> list[str]:
+    """Return what the audit found, in sentences."""
+    sentences = [_verdict(record)]
+    if record.exempt:
+        reasons = dict.fromkeys(record.exempt.values())
+        sentences.append(f"{len(record.exempt)} more cannot at all: {'; '.join(reasons)}.")
+    sentences += [f"Not known of {layer}: {reason}." for layer, reason in record.unknown.items()]
+    return sentences
+
+
+def _verdict(record: SaturationRecord) -> str:
+    if unsafe := record.can_saturate:
+        names = ", ".join(layer.layer for layer in unsafe)
+        return f"x86 without VNNI: sums of two products can exceed 16 bits in {names}. Cure: {_CURE}"
+    if not record.layers:
+        return "x86 without VNNI: no dot product can saturate; no layer multiplies unsigned with signed integers."
+    worst = max(record.layers, key=lambda layer: abs(layer.worst_pair_sum))
+    return (
+        f"x86 without VNNI: no dot product can saturate; the worst sum of two products is {worst.worst_pair_sum:,} "
+        f"of -32,768 to 32,767, in {worst.layer}, {len(record.layers)} layers audited."
+    )
