@@ -109,7 +109,7 @@ class _Graph:
             signed_activation=dtype == np.int8,
         )
 
-    def _dtype(self, name: str) -> np.dtype[np.generic]:
+    def _dtype(self, name: str) -> np.dtype[np.integer]:
         """Return the type of quantized values: that of the zero point they are made with, uint8 without one."""
         producer = self._producers.get(name)
         while producer is not None and producer.op_type in _KEEPS:

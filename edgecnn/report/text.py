@@ -35,6 +35,7 @@ def artifacts_table(artifacts: Sequence[Artifact]) -> "Table":
 def validation_table(results: Sequence[ValidationResult]) -> "Table":
     """Return accuracy, float beside int8; the drop is in percentage points."""
     table = _table("Top-1 accuracy", "target", "float", "int8", "drop", "95% interval", "p", "agree", "images")
+    table.collapse_padding = True  # the name of a target and the interval must fit into 80 columns
     for result in results:
         table.add_row(
             result.target,
@@ -56,8 +57,9 @@ def distinct(results: Sequence[ValidationResult]) -> list[ValidationResult]:
 
 def against_cpu_table(results: Sequence[ValidationResult]) -> "Table":
     """Return how the answers on other targets differ from those on this machine's CPU."""
-    columns = ("target", "float flips", "float, largest", "int8 flips", "int8, largest", "images")
+    columns = ("target", "float flips", "largest", "int8 flips", "largest", "images")
     table = _table("Against this machine's CPU: other class, and largest difference of a logit", *columns)
+    table.collapse_padding = True
     for result in results:
         before, after = result.float_against_cpu, result.int8_against_cpu
         if before is not None and after is not None:

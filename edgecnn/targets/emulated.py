@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 
 from edgecnn.bundle.manifest import MachineRecord
 from edgecnn.errors import StageError, TargetError
+from edgecnn.targets.emulated_worker import Header
 from edgecnn.targets.emulator import TELLING_FEATURES, EmulatedCpu
 from edgecnn.targets.native import CPU_PROVIDER, NativeSession
 from edgecnn.targets.session import Clock, Feed
-from edgecnn.targets.worker_process import Header, WorkerProcess
+from edgecnn.targets.worker_process import WorkerProcess
 
 #: Importing onnxruntime takes one or two seconds under emulation; a loaded machine is slower.
 START_LIMIT_S = 120.0

@@ -60,7 +60,7 @@ def _greeting() -> Header:
     import onnxruntime
 
     # numpy asks the CPU itself, so this is what the emulator shows to onnxruntime, too.
-    from numpy._core._multiarray_umath import __cpu_features__ as features
+    from numpy._core._multiarray_umath import __cpu_features__ as features  # type: ignore[import-not-found]
 
     return {
         "machine": platform.machine(),
