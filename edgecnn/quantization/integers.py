@@ -6,7 +6,7 @@ QOperator (QLinearConv and its kin).
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,14 +16,10 @@ if TYPE_CHECKING:
 
 Interval = tuple[float, float]
 _EVERYTHING: Interval = (-np.inf, np.inf)
-#: Operators on integers: which input is the activation, and which the weights.
-_QOPERATORS = {
-    "QLinearConv": (0, 3),
-    "QLinearMatMul": (0, 3),
-    "QGemm": (0, 3),
-    "ConvInteger": (0, 1),
-    "MatMulInteger": (0, 1),
-}
+#: Operators on integers: which input holds the weights. The activation is input 0, its zero point input 2.
+_QOPERATORS = {"QLinearConv": 3, "QLinearMatMul": 3, "QGemm": 3, "ConvInteger": 1, "MatMulInteger": 1}
+#: Where an operator is told the zero point of what it gives, and with it the type.
+_OUTPUT_ZERO_POINT = {"QuantizeLinear": 2, "QLinearConv": 7, "QLinearMatMul": 7, "QGemm": 8}
 _QDQ = ("Conv", "Gemm", "MatMul")
 #: What only moves, selects or averages values: the interval of what comes in holds for what goes out.
 _KEEPS = (
@@ -52,6 +48,7 @@ class IntegerLayer:
         depthwise: whether each output channel sees one input channel of its own.
         activation: lowest and highest value that the quantized activation can have.
         signed_activation: whether that is an int8.
+        qdq: whether the operator is a float one between DequantizeLinear and QuantizeLinear.
     """
 
     name: str
@@ -60,6 +57,7 @@ class IntegerLayer:
     depthwise: bool
     activation: tuple[int, int]
     signed_activation: bool
+    qdq: bool
 
 
 def integer_layers(model: "ModelProto") -> Iterator[IntegerLayer]:
@@ -69,8 +67,7 @@ def integer_layers(model: "ModelProto") -> Iterator[IntegerLayer]:
         if node.op_type in _QDQ:
             found = graph.dequantized(node.input[0]), graph.dequantized(node.input[1])
         elif node.op_type in _QOPERATORS:
-            activation, weight = _QOPERATORS[node.op_type]
-            found = node.input[activation], node.input[weight]
+            found = node.input[0], node.input[_QOPERATORS[node.op_type]]
         else:
             continue
         if found[0] is not None and found[1] is not None:
@@ -99,7 +96,9 @@ class _Graph:
         values = self._constants.get(weight)
         group = _attribute(node, "group", 1)
         dtype = self._dtype(activation)
-        low, high = self._integers(activation)
+        if node.op_type in _QOPERATORS and (told := self._constant(node, 2)) is not None:
+            dtype = told.dtype
+        low, high = self._integers(activation, dtype)
         return IntegerLayer(
             name=node.name or node.output[0],
             op=node.op_type,
@@ -107,22 +106,27 @@ class _Graph:
             depthwise=values is not None and group > 1 and values.shape[:2] == (group, 1),
             activation=(low, high),
             signed_activation=dtype == np.int8,
+            qdq=node.op_type in _QDQ,
         )
 
-    def _dtype(self, name: str) -> np.dtype[np.integer]:
+    def _dtype(self, name: str) -> np.dtype[Any]:
         """Return the type of quantized values: that of the zero point they are made with, uint8 without one."""
         producer = self._producers.get(name)
         while producer is not None and producer.op_type in _KEEPS:
             producer = self._producers.get(producer.input[0])
-        if producer is not None and producer.op_type == "QuantizeLinear" and len(producer.input) > 2:
-            return np.dtype(self._constants[producer.input[2]].dtype)
-        if producer is not None and producer.op_type in _QOPERATORS and len(producer.input) > 7:
-            return np.dtype(self._constants[producer.input[7]].dtype)
+        if producer is not None and producer.op_type in _OUTPUT_ZERO_POINT:
+            zero = self._constant(producer, _OUTPUT_ZERO_POINT[producer.op_type])
+            if zero is not None:
+                return np.dtype(zero.dtype)
         return np.dtype(np.uint8)
 
-    def _integers(self, name: str) -> tuple[int, int]:
+    def _constant(self, node: "NodeProto", index: int) -> NDArray[Any] | None:
+        """Return a constant input of a node; None if it is left out or not constant."""
+        return self._constants.get(node.input[index]) if index < len(node.input) else None
+
+    def _integers(self, name: str, dtype: np.dtype[Any]) -> tuple[int, int]:
         """Return the lowest and highest value of a quantized tensor; all of its type, unless something is known."""
-        limits = np.iinfo(self._dtype(name))
+        limits = np.iinfo(dtype)
         low, high = self._interval(name)
         return int(max(low, limits.min)), int(min(high, limits.max))
 
@@ -155,8 +159,7 @@ class _Graph:
 
     def _clipped(self, node: "NodeProto") -> Interval:
         low, high = self._interval(node.input[0])
-        bounds = [self._constants.get(each) for each in node.input[1:3]]
-        least, most = [*bounds, None, None][:2]
+        least, most = self._constant(node, 1), self._constant(node, 2)
         if least is not None:
             low, high = max(low, float(least)), max(high, float(least))
         if most is not None:
@@ -165,17 +168,17 @@ class _Graph:
 
     def _rescaled(self, node: "NodeProto") -> Interval:
         """Return the interval on the other side of a scale and zero point, rounded as ONNX Runtime rounds."""
-        scale = self._constants.get(node.input[1])
-        zero = self._constants.get(node.input[2]) if len(node.input) > 2 else np.zeros((), np.uint8)
+        scale, zero = self._constant(node, 1), self._constant(node, 2)
+        if len(node.input) < 3:
+            zero = np.zeros((), np.uint8)
         if scale is None or zero is None or scale.size != 1 or float(scale.reshape(())) <= 0:
             return _EVERYTHING
         ends = np.asarray(self._interval(node.input[0]), np.float32)
         step, point = np.float32(scale.reshape(())), np.float32(zero.reshape(()))
+        limits = np.iinfo(zero.dtype)
         if node.op_type == "DequantizeLinear":
-            limits = np.iinfo(zero.dtype)
             ends = (np.clip(ends, limits.min, limits.max) - point) * step
         else:
-            limits = np.iinfo(zero.dtype)
             with np.errstate(over="ignore"):
                 ends = np.clip(np.rint(ends / step) + point, limits.min, limits.max)
         return float(ends[0]), float(ends[1])

@@ -6,8 +6,9 @@ saturates (Intel, Software Developer's Manual, volume 2B). What MLAS does with a
 
 - The two products are those of weights 2j and 2j + 1 of an output, counted kernel row, kernel column, input channel
   within the group (a fully connected layer: along its inputs).
-- s8 activations become u8 by adding 128, so s8 with s8 saturates as well.
-- u8 weights are widened to 16 bits and summed in 32, as is every depthwise convolution: they cannot saturate.
+- In QDQ form s8 activations become u8 by adding 128 when the model is opened, so s8 with s8 saturates as well.
+- What is widened to 16 bits before it is multiplied cannot saturate: u8 weights, depthwise convolutions, operators on
+  integers that are given s8 activations, and ConvInteger.
 
 CPUs with VNNI or AVX-VNNI, and Arm's, sum in 32 bits throughout.
 """
@@ -42,15 +43,26 @@ def audit_saturation(data: bytes, *, name: str) -> SaturationRecord:
     for layer in integer_layers(onnx_file.parse(data, name)):
         if layer.weights is None:
             unknown[layer.name] = "its weights are not constant"
-        elif layer.weights.dtype == np.uint8:
-            exempt[layer.name] = "unsigned weights are widened to 16 bits"
-        elif layer.weights.dtype != np.int8:
+        elif layer.weights.dtype not in (np.int8, np.uint8):
             unknown[layer.name] = f"its weights are {layer.weights.dtype}"
-        elif layer.depthwise:
-            exempt[layer.name] = "depthwise products are widened to 32 bits"
+        elif reason := _widened(layer, layer.weights.dtype):
+            exempt[layer.name] = reason
         else:
             layers.append(_audit(layer, layer.weights.astype(np.int64)))
     return SaturationRecord(layers=tuple(layers), exempt=exempt, unknown=unknown)
+
+
+def _widened(layer: IntegerLayer, dtype: np.dtype[np.generic]) -> str | None:
+    """Return why a layer's products are widened before they are summed, or None if they are not."""
+    if dtype == np.uint8:
+        return "unsigned weights are widened"
+    if layer.depthwise:
+        return "depthwise convolutions are widened"
+    if layer.op == "ConvInteger":
+        return "ConvInteger is widened"
+    if layer.signed_activation and not layer.qdq:
+        return "signed activations of an operator on integers are widened"
+    return None
 
 
 def _audit(layer: IntegerLayer, weights: NDArray[np.int64]) -> LayerSaturation:

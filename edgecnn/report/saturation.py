@@ -16,13 +16,15 @@ def saturation_sentences(record: SaturationRecord) -> list[str]:
 
 
 def _verdict(record: SaturationRecord) -> str:
+    start = "x86 without VNNI:"
     if unsafe := record.can_saturate:
         names = ", ".join(layer.layer for layer in unsafe)
-        return f"x86 without VNNI: sums of two products can exceed 16 bits in {names}. Cure: {_CURE}"
+        return f"{start} sums of two products can exceed 16 bits in {names}. Cure: {_CURE}"
     if not record.layers:
-        return "x86 without VNNI: no dot product can saturate; no layer multiplies unsigned with signed integers."
+        return f"{start} no layer multiplies unsigned with signed integers."
     worst = max(record.layers, key=lambda layer: abs(layer.worst_pair_sum))
+    which = f" of the {len(record.layers)} layers audited" if record.unknown else ""
     return (
-        f"x86 without VNNI: no dot product can saturate; the worst sum of two products is {worst.worst_pair_sum:,} "
-        f"of -32,768 to 32,767, in {worst.layer}, {len(record.layers)} layers audited."
+        f"{start} no dot product{which} can saturate; the worst sum of two products is {worst.worst_pair_sum} "
+        f"of -32768 to 32767, in {worst.layer}."
     )

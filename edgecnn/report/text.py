@@ -58,7 +58,7 @@ def distinct(results: Sequence[ValidationResult]) -> list[ValidationResult]:
 def against_cpu_table(results: Sequence[ValidationResult]) -> "Table":
     """Return how the answers on other targets differ from those on this machine's CPU."""
     columns = ("target", "float flips", "largest", "int8 flips", "largest", "images")
-    table = _table("Against this machine's CPU: other class, and largest difference of a logit", *columns)
+    table = _table("Against this CPU: flips, largest logit difference", *columns)
     table.collapse_padding = True
     for result in results:
         before, after = result.float_against_cpu, result.int8_against_cpu

@@ -169,7 +169,7 @@ def test_each_step_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
     proved: list[str] = []
     monkeypatch.setattr(install, "ForeignPackages", Packages)
-    monkeypatch.setattr(install, "_fetch_wheels", lambda site, version: (site.mkdir(), proved.append(version)))
+    monkeypatch.setattr(install, "_fetch_wheels", lambda site, version: proved.append(version))
     monkeypatch.setattr(install, "_prove", lambda cpu, root: proved.append(cpu.name))
     told = Told()
     install._build(tmp_path, tmp_path, CORTEX_A53, told)

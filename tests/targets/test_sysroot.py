@@ -18,7 +18,7 @@ def test_its_name_says_which_versions_it_holds(tmp_path: Path, monkeypatch: pyte
 
 def test_other_versions_are_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     before = sysroot.folder()
-    monkeypatch.setattr(sysroot.importlib.metadata, "version", lambda name: "0.0")
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "0.0")
     assert sysroot.folder() != before
 
 
