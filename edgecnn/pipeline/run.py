@@ -22,7 +22,7 @@ from edgecnn.pipeline.validate import validate_stage
 from edgecnn.pipeline.verdict import Gates, Verdict, all_checks
 from edgecnn.quantization import DEFAULT_RECIPE, recipe
 from edgecnn.quantization.calibration import choose_calibration_images
-from edgecnn.targets import TARGETS, require
+from edgecnn.targets import TARGETS, require, require_clock
 from edgecnn.training import TrainingSettings
 
 
@@ -70,6 +70,8 @@ def run(*, settings: RunSettings | None = None, options: Options | None = None) 
     model_spec(settings.model)
     recipe(settings.recipe)
     for name in settings.targets:
+        if settings.gates.require_speedup:  # without a latency there would be nothing that could fail
+            require_clock(name)
         require(name)
     folder = options.bundle or default_folder(settings.model)
     dataset = _images(folder, settings, options)
