@@ -319,6 +319,7 @@ def targets(context: typer.Context, json: Json = False) -> None:
     from edgecnn.report import text, views
     from edgecnn.targets import TARGETS
 
+    context.obj = json
     if context.invoked_subcommand is not None:
         return
     rows = [(name, row.summary, row.why_not(row.provider), row.remedy) for name, row in TARGETS.items()]
@@ -330,6 +331,7 @@ def targets(context: typer.Context, json: Json = False) -> None:
 
 @targets_app.command()
 def install(
+    context: typer.Context,
     target: Annotated[str, typer.Argument(help="An emulated target, such as cpu@haswell.")],
     force: Annotated[bool, typer.Option("--force", help="Set it up anew.")] = False,
     json: Json = False,
@@ -340,7 +342,7 @@ def install(
 
     found = install_target(target, force=force, progress=terminal)
     folder = None if found.folder is None else str(found.folder)
-    if json:
+    if json or context.obj:  # edgecnn targets --json install
         show_json(views.installed_view(found.target, folder, found.emulator, unchanged=found.unchanged))
     else:
         state = "was ready before; --force sets it up anew" if found.unchanged else "ready"

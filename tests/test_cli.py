@@ -251,6 +251,7 @@ def test_a_target_is_installed_once(call: Call, tmp_path: Path, monkeypatch: pyt
         "unchanged": False,
     }
     assert "starting this Python on Fake CPU" in found.err
+    assert call("targets", "--json", "install", name).json["unchanged"] is True
     again = call("targets", "install", name)
     assert (again.out, again.err) == (f"{name}: was ready before; --force sets it up anew\n", "")
 

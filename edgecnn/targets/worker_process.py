@@ -73,7 +73,11 @@ class WorkerProcess:
         magic, header_bytes, body_bytes = PREFIX.unpack(prefix)
         if magic != MAGIC or header_bytes > _MAX_HEADER_BYTES or body_bytes > _MAX_BODY_BYTES:
             raise self._failed(f"expected a frame, found {prefix[:16]!r}")
-        header = json.loads(self._read(header_bytes, deadline, limit_s))
+        text = self._read(header_bytes, deadline, limit_s)
+        try:
+            header: Header = json.loads(text)
+        except ValueError as error:
+            raise self._failed(f"expected a frame's header, found {text[:16]!r}") from error
         return header, self._read(body_bytes, deadline, limit_s)
 
     def _write(self, data: bytes, deadline: float, limit_s: float) -> None:

@@ -104,7 +104,13 @@ def test_half_an_answer_is_no_answer() -> None:
 
 
 @pytest.mark.parametrize(
-    "noise", ["b'hello, this is no frame'", "PREFIX.pack(b'EDGE', 2**31, 0)", "PREFIX.pack(b'EDGE', 0, 2**60)"]
+    "noise",
+    [
+        "b'hello, this is no frame'",
+        "PREFIX.pack(b'EDGE', 3, 0) + b'{}}'",
+        "PREFIX.pack(b'EDGE', 2**31, 0)",
+        "PREFIX.pack(b'EDGE', 0, 2**60)",
+    ],
 )
 def test_what_is_no_frame_is_refused(noise: str) -> None:
     assert "expected a frame" in failure(f"out.write({noise}); out.flush(); time.sleep(60)").message
