@@ -26,6 +26,7 @@ def layer_model(
     before: str = "",
     scale: float = 1.0,
     output_scale: float = 1.0,
+    zero: int = 0,
 ) -> bytes:
     """Return a model from float ``x`` [N, ...] to the layer's integers as float ``y`` [N, ...].
 
@@ -39,12 +40,13 @@ def layer_model(
         trans_b: of Gemm and QGemm.
         before: an operator between the input and its quantization.
         scale: of the quantized input.
+        zero: the zero point of unsigned activations.
         output_scale: of QLinearMatMul's output, which has no bias to bring it into range.
     """
     constants = {
         "one": np.float32(1),
         "xs": np.float32(scale),
-        "xz": np.int8(-128) if signed else np.uint8(0),
+        "xz": np.int8(-128) if signed else np.uint8(zero),
         "w": weights,
         "wz": weights.dtype.type(0),
         "b": np.asarray(bias, np.int32),

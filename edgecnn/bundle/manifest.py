@@ -214,12 +214,14 @@ class SaturationRecord(Record):
     """Which layers of int8.onnx can saturate on x86 without VNNI, told from the file.
 
     ``exempt`` and ``unknown`` name layers and the reason; ``worst_pair_sum`` is of the pairs that ONNX Runtime sums,
-    ``worst_pair_sum_any_order`` an upper bound whatever a runtime's order.
+    ``worst_pair_sum_any_order`` an upper bound whatever a runtime's order. ``may_overflow_on_arm`` counts, by layer,
+    outputs with two weights of -128, the only ones whose products can exceed 16 bits on Arm.
     """
 
     layers: tuple[LayerSaturation, ...]
     exempt: dict[str, str] = {}
     unknown: dict[str, str] = {}
+    may_overflow_on_arm: dict[str, int] = {}
 
     @property
     def can_saturate(self) -> tuple[LayerSaturation, ...]:

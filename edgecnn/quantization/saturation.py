@@ -10,7 +10,10 @@ saturates (Intel, Software Developer's Manual, volume 2B). What MLAS does with a
 - What is widened to 16 bits before it is multiplied cannot saturate: u8 weights, depthwise convolutions, operators on
   integers that are given s8 activations, and ConvInteger.
 
-CPUs with VNNI or AVX-VNNI, and Arm's, sum in 32 bits throughout.
+CPUs with VNNI or AVX-VNNI sum in 32 bits throughout. Arm's without dot product instructions, and all of Arm's in a
+depthwise convolution, sum two products in 16 bits after subtracting 128 from u8 activations: only -128 times -128,
+twice, is too much, and wraps around. (Seen on an emulated Cortex-A53 and A76: weights k and k + 8 of each 16; counted
+here in any order.) onnxruntime's quantizer gives no weight of -128 where weights are symmetric, other tools may.
 """
 
 import numpy as np
@@ -40,7 +43,10 @@ def audit_saturation(data: bytes, *, name: str) -> SaturationRecord:
     layers: list[LayerSaturation] = []
     exempt: dict[str, str] = {}
     unknown: dict[str, str] = {}
+    on_arm: dict[str, int] = {}
     for layer in integer_layers(onnx_file.parse(data, name)):
+        if overflowing := _outputs_that_may_overflow_on_arm(layer):
+            on_arm[layer.name] = overflowing
         if layer.weights is None:
             unknown[layer.name] = "its weights are not constant"
         elif layer.weights.dtype not in (np.int8, np.uint8):
@@ -49,7 +55,7 @@ def audit_saturation(data: bytes, *, name: str) -> SaturationRecord:
             exempt[layer.name] = reason
         else:
             layers.append(_audit(layer, layer.weights.astype(np.int64)))
-    return SaturationRecord(layers=tuple(layers), exempt=exempt, unknown=unknown)
+    return SaturationRecord(layers=tuple(layers), exempt=exempt, unknown=unknown, may_overflow_on_arm=on_arm)
 
 
 def _widened(layer: IntegerLayer, dtype: np.dtype[np.generic]) -> str | None:
@@ -63,6 +69,14 @@ def _widened(layer: IntegerLayer, dtype: np.dtype[np.generic]) -> str | None:
     if layer.signed_activation and not layer.qdq:
         return "signed activations of an operator on integers are widened"
     return None
+
+
+def _outputs_that_may_overflow_on_arm(layer: IntegerLayer) -> int:
+    """Count outputs with two weights of -128, where the activation that they meet can be -128, too."""
+    if layer.weights is None or layer.weights.dtype != np.int8 or layer.op == "ConvInteger":
+        return 0
+    lowest = layer.activation[0] - (0 if layer.signed_activation else 128)
+    return int(((layer.weights == -128).sum(axis=1) > 1).sum()) if lowest == -128 else 0
 
 
 def _audit(layer: IntegerLayer, weights: NDArray[np.int64]) -> LayerSaturation:

@@ -8,6 +8,9 @@ _CURE = "edgecnn quantize --recipe u8s8-perchannel-minmax-reduced"
 def saturation_sentences(record: SaturationRecord) -> list[str]:
     """Return what the audit found, in sentences."""
     sentences = [_verdict(record)]
+    if record.may_overflow_on_arm:
+        names = ", ".join(record.may_overflow_on_arm)
+        sentences.append(f"Arm: two weights of -128 in an output may exceed 16 bits in {names}. Cure: {_CURE}")
     if record.exempt:
         reasons = dict.fromkeys(record.exempt.values())
         sentences.append(f"{len(record.exempt)} more cannot at all: {'; '.join(reasons)}.")

@@ -166,6 +166,7 @@ def test_every_layer_of_every_recipe_is_found(name: str, digits_cnn: bytes) -> N
         assert layer.weights is not None
         assert layer.weights.dtype == (np.uint8 if RECIPES[name].weight == "u8" else np.int8)
         assert layer.signed_activation == (RECIPES[name].activation == "s8")
+        assert RECIPES[name].weight == "u8" or layer.weights.min() >= -127, "-128 would overflow on Arm"
 
 
 @pytest.fixture(scope="module")

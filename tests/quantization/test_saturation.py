@@ -110,6 +110,29 @@ def test_a_broken_model_is_refused() -> None:
         audit(b"nothing of the sort")
 
 
+@pytest.mark.parametrize(
+    ("weights", "options", "outputs"),
+    [
+        ([[-128, 0, -128], [-128, 127, 0], [-128, -128, -128]], {}, 2),
+        ([[-128, 0, -128], [-128, 127, 0], [-128, -128, -128]], {"signed": True}, 2),
+        ([[-127, -127, -128]], {}, 0),
+        ([[-128, -128, -128]], {"before": "Relu", "zero": 1}, 0),
+    ],
+)
+def test_two_weights_of_minus_128_are_too_many_for_arm(
+    weights: list[list[int]], options: dict[str, Any], outputs: int
+) -> None:
+    model = layer_model("Gemm", np.array(weights, np.int8), [0] * len(weights), shape=[3], trans_b=True, **options)
+    assert audit(model).may_overflow_on_arm == ({"layer": outputs} if outputs else {})
+
+
+def test_unsigned_weights_and_conv_integer_are_not_too_many_for_arm() -> None:
+    unsigned = layer_model("Gemm", np.full((2, 3), 128, np.uint8), [0] * 2, shape=[3], trans_b=True)
+    assert audit(unsigned).may_overflow_on_arm == {}
+    model = layer_model("ConvInteger", np.full((2, 3, 3, 3), -128, np.int8), [], shape=[3, 4, 4])
+    assert audit(model).may_overflow_on_arm == {}
+
+
 # Against the CPU itself.
 
 

@@ -19,7 +19,7 @@ FORMATS = ("%d", "%g", "%.1f", "%.2f", "%+.2f", "%.3f", "%.4f", "%.0e", "%.1e", 
 #: Words of the template that hold digits.
 FIXED = (
     "top-1", "int8", "p50 / p90 / p99", "95% interval", "SHA-256", "(2012)", "validation[0]",
-    "x86 without VNNI", "exceed 16 bits", "-32768 to 32767", "u8s8-perchannel-minmax-reduced",
+    "x86 without VNNI", "exceed 16 bits", "-128", "-32768 to 32767", "u8s8-perchannel-minmax-reduced",
 )  # fmt: skip
 
 

@@ -32,6 +32,15 @@ def test_the_worst_of_all_layers_is_named() -> None:
     assert "no dot product can saturate; the worst sum of two products is -32131" in saturation_sentences(record)[0]
 
 
+def test_what_may_overflow_on_arm_is_named() -> None:
+    record = saturation_record(unsafe=0).model_copy(update={"may_overflow_on_arm": {"conv_1|x": 3}})
+    assert any(
+        sentence.startswith("Arm: two weights of -128") and "conv_1|x" in sentence
+        for sentence in saturation_sentences(record)
+    )
+    assert not any("Arm" in sentence for sentence in saturation_sentences(saturation_record()))
+
+
 @pytest.mark.parametrize("exempt", [{}, {"a": "it is widened", "b": "it is widened"}])
 def test_nothing_to_audit_is_said(exempt: dict[str, str]) -> None:
     sentences = saturation_sentences(SaturationRecord(layers=(), exempt=exempt))

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from edgecnn.errors import EdgecnnError, ExitCode, TargetError, UsageError
+from edgecnn.quantization.saturation import audit_saturation
 from edgecnn.targets import TARGETS, install, reference_session, running, sysroot
 from edgecnn.targets.debian import ForeignPackages
 from edgecnn.targets.emulated import EmulatedSession
@@ -19,6 +20,7 @@ from edgecnn.targets.emulator import ARM64, CORTEX_A53, HASWELL
 from edgecnn.targets.install import install_target
 from tests.emulation import plant_target
 from tests.graphs import small_cnn
+from tests.integer_layers import layer_model
 
 A53 = "cpu@cortex-a53"
 MODEL = small_cnn().SerializeToString()
@@ -285,3 +287,23 @@ def test_an_arm64_python_is_set_up_and_answers_on_both_cpus(arm64: Path, monkeyp
             assert there.machine.architecture == "aarch64"
             assert ("ASIMDDP" in there.machine.cpu_features) == (name == "cpu@cortex-a76")
             assert there.machine.versions["onnxruntime"] == sysroot.versions()["onnxruntime"]
+
+
+def test_what_the_audit_says_of_arm_is_so_there(arm64: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGECNN_CACHE", str(arm64))
+    rows = np.full((3, 32), -127, np.int8)
+    rows[0, [3, 11]] = rows[1, 3] = -128
+    depthwise = np.full((16, 1, 3, 3), -128, np.int8)
+    matrix = layer_model("MatMul", rows.T.copy(), [], shape=[32])
+    kernel = layer_model("Conv", depthwise, [100] * 16, shape=[16, 3, 3], group=16)
+    for model, shape, differ in (
+        (matrix, (1, 32), {A53: [True, False, False], "cpu@cortex-a76": [False] * 3}),
+        (kernel, (1, 16, 3, 3), {A53: [True] * 16, "cpu@cortex-a76": [True] * 16}),
+    ):
+        batch = np.zeros(shape, np.float32)
+        here = reference_session(model, model_name="x").run(batch).ravel()
+        for name, expected in differ.items():
+            with running(name, model, model_name="x") as there:
+                assert (there.run(batch).ravel() != here).tolist() == expected
+        audited = audit_saturation(model, name="x").may_overflow_on_arm["layer"]
+        assert audited == sum(differ[A53])
