@@ -1,5 +1,7 @@
 """The saturation audit in words, the same on the terminal and in the report."""
 
+from collections import Counter
+
 from edgecnn.bundle.manifest import SaturationRecord
 
 _CURE = "edgecnn quantize --recipe u8s8-perchannel-minmax-reduced"
@@ -12,8 +14,9 @@ def saturation_sentences(record: SaturationRecord) -> list[str]:
         names = ", ".join(record.may_overflow_on_arm)
         sentences.append(f"Arm: two weights of -128 in an output may exceed 16 bits in {names}. Cure: {_CURE}")
     if record.exempt:
-        reasons = dict.fromkeys(record.exempt.values())
-        sentences.append(f"{len(record.exempt)} more cannot at all: {'; '.join(reasons)}.")
+        counts = Counter(record.exempt.values())
+        layers = ", ".join(f"{count} ({reason})" for reason, count in counts.items())
+        sentences.append(f"Layers that cannot, whatever their weights: {layers}.")
     sentences += [f"Not known of {layer}: {reason}." for layer, reason in record.unknown.items()]
     return sentences
 
@@ -24,7 +27,7 @@ def _verdict(record: SaturationRecord) -> str:
         names = ", ".join(layer.layer for layer in unsafe)
         return f"{start} sums of two products can exceed 16 bits in {names}. Cure: {_CURE}"
     if not record.layers:
-        return f"{start} no layer multiplies unsigned with signed integers."
+        return f"{start} no {'layer could be audited' if record.unknown else 'dot product can saturate'}."
     worst = max(record.layers, key=lambda layer: abs(layer.worst_pair_sum))
     which = f" of the {len(record.layers)} layers audited" if record.unknown else ""
     return (

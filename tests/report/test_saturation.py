@@ -44,5 +44,11 @@ def test_what_may_overflow_on_arm_is_named() -> None:
 @pytest.mark.parametrize("exempt", [{}, {"a": "it is widened", "b": "it is widened"}])
 def test_nothing_to_audit_is_said(exempt: dict[str, str]) -> None:
     sentences = saturation_sentences(SaturationRecord(layers=(), exempt=exempt))
-    assert "no layer multiplies unsigned with signed integers" in sentences[0]
-    assert sentences[1:] == (["2 more cannot at all: it is widened."] if exempt else [])
+    assert sentences[0] == "x86 without VNNI: no dot product can saturate."
+    assert sentences[1:] == (["Layers that cannot, whatever their weights: 2 (it is widened)."] if exempt else [])
+
+
+def test_what_could_not_be_audited_is_not_said_to_be_safe() -> None:
+    first, second = saturation_sentences(SaturationRecord(layers=(), unknown={"attention": "no constants"}))
+    assert first == "x86 without VNNI: no layer could be audited."
+    assert second == "Not known of attention: no constants."

@@ -75,7 +75,7 @@ def test_no_layer_that_can_saturate_is_a_sentence() -> None:
     (verdict, exempt) = (shown(item) for item in text.saturation_items(record))
     assert "no dot product can saturate; the worst sum of two products is -32131" in verdict
     assert "conv_1|x" in verdict
-    assert exempt == "1 more cannot at all: it is widened."
+    assert exempt == "Layers that cannot, whatever their weights: 1 (it is widened)."
 
 
 def test_the_class_that_lost_most_comes_first() -> None:
