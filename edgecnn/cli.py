@@ -33,6 +33,7 @@ from edgecnn.options import (
     Recipe,
     RequireSpeedup,
     Seed,
+    TestImages,
     Threads,
 )
 from edgecnn.version import __version__
@@ -50,6 +51,9 @@ app = typer.Typer(
     invoke_without_command=True,
     rich_markup_mode=None,
 )
+
+targets_app = typer.Typer(invoke_without_command=True)
+app.add_typer(targets_app, name="targets")
 
 terminal = Terminal()
 
@@ -296,6 +300,7 @@ def validate(
     bundle: Bundle = None,
     data: Data = None,
     provider: Provider = None,
+    images: TestImages = None,
     max_drop: MaxDrop = 1.0,
     cache: Cache = None,
     json: Json = False,
@@ -307,15 +312,22 @@ def validate(
 
     targets = provider or ["cpu"]
     outcome, verdict = validate_bundle(
-        targets=targets, gates=Gates(max_drop_pp=max_drop), options=_options(bundle, data, cache, False)
+        targets=targets,
+        n_images=images,
+        gates=Gates(max_drop_pp=max_drop),
+        options=_options(bundle, data, cache, False),
     )
+    saturation = outcome.manifest.saturation
     results = [row for row in outcome.manifest.validation if row.target in targets]
     if json:
-        show_json(
-            views.validation_view(str(outcome.bundle), list(zip(results, verdict.checks, strict=True)), verdict.word)
-        )
+        checked = list(zip(results, verdict.checks, strict=True))
+        show_json(views.validation_view(str(outcome.bundle), checked, verdict.word, saturation))
     else:
-        terminal.show(text.validation_table(results), *(text.class_table(row) for row in results))
+        terminal.show(text.validation_table(results), *(text.class_table(row) for row in text.distinct(results)))
+        if any(row.int8_against_cpu for row in results):
+            terminal.show(text.against_cpu_table(results))
+        if saturation is not None:
+            terminal.show(*text.saturation_items(saturation))
         terminal.show(text.checks_table(verdict.checks), text.verdict_line(str(outcome.bundle), verdict.passed))
     raise typer.Exit(verdict.exit_code)
 
@@ -360,17 +372,40 @@ def report(bundle: Bundle = None, json: Json = False) -> None:
     _show_made(write_report(options=_options(bundle, None, None, False)), json)
 
 
-@app.command()
-def targets(json: Json = False) -> None:
+@targets_app.callback()
+def targets(context: typer.Context, json: Json = False) -> None:
     """List what can run here, and why the rest cannot."""
     from edgecnn.report import text, views
     from edgecnn.targets import TARGETS
 
+    context.obj = json
+    if context.invoked_subcommand is not None:
+        return
     rows = [(name, row.summary, row.why_not(row.provider), row.remedy) for name, row in TARGETS.items()]
     if json:
         show_json(views.targets_view(rows))
     else:
         terminal.show(text.targets_table(rows))
+
+
+@targets_app.command()
+def install(
+    context: typer.Context,
+    target: Annotated[str, typer.Argument(help="An emulated target, such as cpu@haswell.")],
+    force: Annotated[bool, typer.Option("--force", help="Set it up anew.")] = False,
+    json: Json = False,
+) -> None:
+    """Set up an emulated CPU in the cache folder."""
+    from edgecnn.report import views
+    from edgecnn.targets.install import install_target
+
+    found = install_target(target, force=force, progress=terminal)
+    folder = None if found.folder is None else str(found.folder)
+    if json or context.obj:  # edgecnn targets --json install
+        show_json(views.installed_view(found.target, folder, found.emulator, unchanged=found.unchanged))
+    else:
+        state = "was ready before; --force sets it up anew" if found.unchanged else "ready"
+        terminal.show(f"{found.target}: {state}", *([f"folder: {folder}"] if folder else []))
 
 
 @app.command()

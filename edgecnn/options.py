@@ -32,6 +32,7 @@ Recipe = Annotated[str | None, typer.Option("--recipe", help="Row of the recipe 
 Images = Annotated[
     int | None, typer.Option("--images", help="Training images to calibrate on. Default: 512, or all of a smaller set.")
 ]
+TestImages = Annotated[int | None, typer.Option("--images", help="How many test images, chosen by seed. Default: all.")]
 Epochs = Annotated[int | None, typer.Option("--epochs", help="Passes over the training images.")]
 LearningRate = Annotated[float | None, typer.Option("--learning-rate", help="Peak of the one-cycle schedule.")]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]

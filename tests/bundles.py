@@ -15,12 +15,15 @@ from edgecnn.bundle.manifest import (
     Check,
     ClassAccuracy,
     DataRecord,
+    Difference,
     EpochRecord,
     Latency,
     LatencyResult,
+    LayerSaturation,
     MachineRecord,
     NetworkRecord,
     ParityRecord,
+    SaturationRecord,
     Speedup,
     StageRecord,
     TensorSpec,
@@ -120,7 +123,7 @@ def nan_model() -> bytes:
 
 def missing_target() -> str:
     """Return a row of the target table that cannot run on this machine; no machine has all of them."""
-    return next(name for name, row in TARGETS.items() if row.why_not(row.provider) is not None)
+    return next(name for name, row in TARGETS.items() if row.emulated is None and row.why_not(row.provider) is not None)
 
 
 def save_npz(path: Path, *, n_train: int = 60, n_test: int = 20, classes: int = 3, seed: int = 0) -> Path:
@@ -154,6 +157,43 @@ def validation_result(
         data_sha256="d" * 64,
         measured_at=NOON,
         machine=MACHINE,
+    )
+
+
+def emulated_result() -> ValidationResult:
+    """Return made-up accuracy on some of the images, on a CPU that answers otherwise than this one."""
+    return validation_result(target="cpu@haswell").model_copy(
+        update={
+            "n_available": 9001,
+            "sample_seed": 0,
+            "float_against_cpu": Difference(argmax_flips=7, max_abs_logit_difference=0.0123),
+            "int8_against_cpu": Difference(argmax_flips=2763, max_abs_logit_difference=1.2345),
+        }
+    )
+
+
+def saturation_record(*, unsafe: int = 5) -> SaturationRecord:
+    """Return a made-up audit of two layers, the second of which can saturate in some outputs."""
+    return SaturationRecord(
+        layers=(
+            _layer(name="conv_1|x", high=254, worst=-32131, bound=32636, outputs=6, unsafe=0),
+            _layer(name="conv_2", high=253, worst=64771 if unsafe else 32012, bound=64772, outputs=18, unsafe=unsafe),
+        ),
+        exempt={"depthwise": "it is widened"},
+        unknown={"attention": "its weights are not constant"},
+    )
+
+
+def _layer(*, name: str, high: int, worst: int, bound: int, outputs: int, unsafe: int) -> LayerSaturation:
+    return LayerSaturation(
+        layer=name,
+        op="Conv",
+        activation_low=0,
+        activation_high=high,
+        worst_pair_sum=worst,
+        worst_pair_sum_any_order=bound,
+        outputs=outputs,
+        outputs_that_can_saturate=unsafe,
     )
 
 
@@ -260,6 +300,7 @@ def fixed_manifest() -> Manifest:
                 )
             ),
         ),
+        saturation=saturation_record(),
         latency=(latency_result(), latency_result(batch=8, speedup=(1.5123, 1.4012, 1.6234), word="faster")),
         checks=(
             Check(name="accuracy drop on cpu", measured=0.1234, limit=1.5, unit="points, at most", passed=True),

@@ -29,6 +29,7 @@ from tests.bundles import (
     snapshot,
     times,
 )
+from tests.emulation import plant_target
 from tests.golden_files import assert_golden
 from tests.program import edgecnn, environment
 
@@ -100,6 +101,12 @@ def test_the_help_of_a_command(call: Call, command: str) -> None:
     found = call(command, "--help")
     assert found.code == 0
     assert_golden(f"help-{command}.txt", found.out)
+
+
+def test_the_help_of_a_command_below_a_command(call: Call) -> None:
+    found = call("targets", "install", "--help")
+    assert found.code == 0
+    assert_golden("help-targets-install.txt", found.out)
 
 
 def test_the_version(call: Call) -> None:
@@ -200,7 +207,7 @@ JSON_FIELDS: dict[tuple[str, ...], set[str]] = {
     ("export", "--force"): ARTIFACTS,
     ("simplify", "--force"): ARTIFACTS | {"simplification"},
     ("quantize", "--force"): ARTIFACTS,
-    ("validate",): {"bundle", "n", "results", "verdict"},
+    ("validate",): {"bundle", "n", "results", "saturation", "verdict"},
     ("bench", *QUICK): {"bundle", "machine", "results"},
     ("report",): ARTIFACTS,
 }
@@ -226,15 +233,64 @@ def test_targets_as_json(call: Call) -> None:
     assert all(row["remedy"] for row in found["targets"] if not row["ready"])
 
 
+def test_targets_without_a_command_lists_them(call: Call) -> None:
+    found = call("targets")
+    assert found.code == 0
+    for name in ("cpu@haswell", "cpu@cortex-a53", "cpu@cortex-a76"):
+        assert name in found.out
+
+
+def test_a_target_is_installed_once(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = plant_target(tmp_path / "bin", monkeypatch)
+    found = call("targets", "install", name, "--force", "--json")
+    assert found.code == 0
+    assert found.json == {
+        "target": name,
+        "folder": None,
+        "emulator": str(next((tmp_path / "bin").iterdir())),
+        "unchanged": False,
+    }
+    assert "starting this Python on Fake CPU" in found.err
+    assert call("targets", "--json", "install", name).json["unchanged"] is True
+    again = call("targets", "install", name)
+    assert (again.out, again.err) == (f"{name}: was ready before; --force sets it up anew\n", "")
+
+
+def test_what_cannot_be_installed_here_says_what_to_type(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    found = call("targets", "install", "cpu@haswell", "--json")
+    assert found.code == 5
+    assert "qemu-x86_64-static is not on PATH" in found.err
+    assert "Next: as root: apt-get install qemu-user-static" in found.err
+    assert found.json["error"]["exit_code"] == 5
+
+
+def test_an_emulated_cpu_beside_this_one(
+    call: Call, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = plant_target(tmp_path / "bin", monkeypatch)
+    arguments = ("validate", "--bundle", bundle, "--provider", "cpu", "--provider", name, "--images", "90")
+    found = call(*arguments, "--max-drop", "100")
+    assert found.code == 0
+    assert "Against this CPU" in found.out
+    assert "90/360" in found.out
+    assert found.out.count("Drop by class on") == 1, "the same answers are shown once"
+    assert "no dot product can saturate" in found.out
+    view = call(*arguments, "--max-drop", "100", "--json").json
+    assert view["results"][1]["int8_against_cpu"] == {"argmax_flips": 0, "max_abs_logit_difference": 0.0}
+    assert (view["n"], view["results"][1]["n_available"]) == (90, 360)
+    assert view["results"][1]["machine"]["cpu"] == "Fake CPU, emulated by QEMU"
+
+
 def test_validate_as_json_has_the_figures_of_the_manifest(call: Call, bundle: Path) -> None:
     found = call("validate", "--bundle", bundle, "--max-drop", "100", "--json").json
     (row,) = found["results"]
     assert row.keys() == {
         "target", "float_top1", "int8_top1", "drop_pp", "drop_pp_low", "drop_pp_high", "agreement", "p_value", "n",
-        "max_drop_pp", "passed", "per_class",
+        "n_available", "max_drop_pp", "passed", "per_class", "float_against_cpu", "int8_against_cpu", "machine",
     }  # fmt: skip
     (record,) = read_manifest(bundle).validation
-    for name in row.keys() - {"max_drop_pp", "passed", "per_class"}:
+    for name in row.keys() - {"max_drop_pp", "passed", "per_class", "machine"}:
         assert row[name] == getattr(record, name)
     assert (found["n"], found["verdict"], row["passed"]) == (360, "passed", True)
 
@@ -320,6 +376,9 @@ def test_the_size_gate(call: Call, bundle: Path, size: str, code: int, word: str
         ("validate", "--max-drop", "101"),
         ("validate", "--max-drop", "nan"),
         ("validate", "--provider", "gpu"),
+        ("validate", "--provider", "cpu@i486"),
+        ("validate", "--images", "0"),
+        ("bench", "--provider", "cpu@haswell"),
         ("bench", "--provider", "gpu"),
         ("bench", "--batch", "0"),
         ("bench", "--threads", "4096"),
@@ -355,6 +414,22 @@ def test_a_wrong_option_is_named_and_touches_nothing(call: Call, bundle: Path, a
     named = (arguments[1:] or arguments)[0].lstrip("-")
     assert named in error or arguments[-1] in error
     assert (snapshot(bundle), times(bundle)) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("install", "cpu@i486"), "unknown provider 'cpu@i486'; known: cpu, cpu@haswell, "),
+        (("install", "cpu"), "cpu: is not installed by edgecnn"),
+        (("install",), "Missing argument"),
+        (("instal",), "No such command 'instal'"),
+    ],
+)
+def test_a_wrong_word_after_targets_is_named(call: Call, arguments: tuple[str, ...], words: str) -> None:
+    found = call("targets", *arguments)
+    assert (found.code, found.out) == (2, "")
+    assert words in found.err
+    assert "Next: " in found.err
 
 
 @pytest.mark.parametrize("command", [("validate",), ("bench", *QUICK)], ids=["validate", "bench"])

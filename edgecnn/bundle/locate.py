@@ -1,11 +1,20 @@
-"""Which bundle a command means when it is not told."""
+"""Which folder a command means when it is not told."""
 
+import os
 from pathlib import Path
 
 from edgecnn.bundle.manifest import MANIFEST
 from edgecnn.errors import BundleError
 
 ARTIFACTS = Path("artifacts")
+CACHE_VARIABLE = "EDGECNN_CACHE"
+
+
+def cache_folder() -> Path:
+    """Return ``$EDGECNN_CACHE``, else ``edgecnn`` in the user's cache folder."""
+    if named := os.environ.get(CACHE_VARIABLE):
+        return Path(named)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgecnn"
 
 
 def default_folder(model: str) -> Path:

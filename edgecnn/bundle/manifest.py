@@ -193,8 +193,19 @@ class ClassAccuracy(Record):
     drop_pp: float
 
 
+class Difference(Record):
+    """One model's answers on a target, held against this machine's CPU: the same images, the same batches."""
+
+    argmax_flips: Annotated[int, Field(ge=0)]
+    max_abs_logit_difference: Annotated[float, Field(ge=0)]
+
+
 class ValidationResult(Record):
-    """Float and int8 on the same test images of one target; drops are in percentage points."""
+    """Float and int8 on the same test images of one target; drops are in percentage points.
+
+    ``n_available`` and ``sample_seed`` are set where only ``n`` of the test images were asked for, and the comparisons
+    with this machine's CPU where the target is another.
+    """
 
     target: str
     float_top1: Fraction
@@ -209,6 +220,42 @@ class ValidationResult(Record):
     data_sha256: Sha256
     measured_at: datetime
     machine: MachineRecord
+    n_available: Annotated[int, Field(gt=0)] | None = None
+    sample_seed: int | None = None
+    float_against_cpu: Difference | None = None
+    int8_against_cpu: Difference | None = None
+
+
+class LayerSaturation(Record):
+    """The worst sum of two products in a layer, for 16 bits to hold; activations are counted as u8."""
+
+    layer: str
+    op: str
+    activation_low: Annotated[int, Field(ge=0, le=255)]
+    activation_high: Annotated[int, Field(ge=0, le=255)]
+    worst_pair_sum: int
+    worst_pair_sum_any_order: int
+    outputs: Annotated[int, Field(gt=0)]
+    outputs_that_can_saturate: Annotated[int, Field(ge=0)]
+
+
+class SaturationRecord(Record):
+    """Which layers of int8.onnx can saturate on x86 without VNNI, told from the file.
+
+    ``exempt`` and ``unknown`` name layers and the reason; ``worst_pair_sum`` is of the pairs that ONNX Runtime sums,
+    ``worst_pair_sum_any_order`` an upper bound whatever a runtime's order. ``may_overflow_on_arm`` counts, by layer,
+    outputs with two weights of -128, the only ones whose products can exceed 16 bits on Arm.
+    """
+
+    layers: tuple[LayerSaturation, ...]
+    exempt: dict[str, str] = {}
+    unknown: dict[str, str] = {}
+    may_overflow_on_arm: dict[str, int] = {}
+
+    @property
+    def can_saturate(self) -> tuple[LayerSaturation, ...]:
+        """The layers that can."""
+        return tuple(layer for layer in self.layers if layer.outputs_that_can_saturate)
 
 
 class Latency(Record):
@@ -274,6 +321,7 @@ class Manifest(Record):
     simplification: SimplificationRecord | None = None
     calibration: CalibrationRecord | None = None
     validation: tuple[ValidationResult, ...] = ()
+    saturation: SaturationRecord | None = None
     latency: tuple[LatencyResult, ...] = ()
     checks: tuple[Check, ...] = ()
 

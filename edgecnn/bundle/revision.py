@@ -25,7 +25,7 @@ def without(manifest: Manifest, stages: set[StageName]) -> Manifest:
     if "quantize" in stages:
         cleared["calibration"] = None
     if "validate" in stages:
-        cleared |= {"validation": (), "checks": ()}
+        cleared |= {"validation": (), "saturation": None, "checks": ()}
     if "bench" in stages:
         cleared |= {"latency": (), "checks": ()}
     return manifest.model_copy(

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgecnn.bundle.atomic import sha256_file
+from edgecnn.bundle.locate import cache_folder as default_cache
 from edgecnn.bundle.manifest import DataRecord
 from edgecnn.data import cache, cifar10, digits, folder, npz, resize
 from edgecnn.data.images import Dataset, Images
@@ -87,12 +88,12 @@ def load(source: str, *, height: int, width: int, cache_folder: Path | None = No
         source: ``digits``, ``cifar10``, an image folder or a ``.npz`` file.
         height: of every image, in pixels.
         width: of every image, in pixels.
-        cache_folder: where decoded arrays are kept; see :func:`edgecnn.data.cache.default_folder`.
+        cache_folder: where decoded arrays are kept; see :func:`edgecnn.bundle.locate.cache_folder`.
 
     Raises:
         DataError: the source does not exist, or its images cannot be used.
     """
-    cache_folder = cache_folder or cache.default_folder()
+    cache_folder = cache_folder or default_cache()
     rule = resize.describe(height, width)
     try:
         row_name, location, name = _resolve(source, cache_folder)
@@ -119,7 +120,7 @@ def find(wanted: DataRecord, *, cache_folder: Path | None = None) -> Dataset:
     Raises:
         DataError: it is not in the cache and cannot be made again here.
     """
-    cache_folder = cache_folder or cache.default_folder()
+    cache_folder = cache_folder or default_cache()
     if known := cache.recall(cache_folder, wanted.sha256):
         return replace(known, source=wanted.source, name=wanted.name, resize=wanted.resize)
     if wanted.source in ("digits", "cifar10"):

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from edgecnn.bundle.locate import CACHE_VARIABLE
 from edgecnn.data.images import Dataset, Images, Labels, Pixels, Split
 from edgecnn.errors import DataError
 
-ENVIRONMENT_VARIABLE = "EDGECNN_CACHE"
 SPLITS: tuple[Split, Split] = ("train", "test")
 
 
@@ -28,13 +28,6 @@ class _Description(BaseModel):
     name: str
     resize: str
     classes: tuple[str, ...]
-
-
-def default_folder() -> Path:
-    """Return ``$EDGECNN_CACHE``, else ``edgecnn`` in the user's cache folder."""
-    if named := os.environ.get(ENVIRONMENT_VARIABLE):
-        return Path(named)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgecnn"
 
 
 def dataset_sha256(train: Images, test: Images) -> str:
@@ -66,7 +59,7 @@ def remember(cache: Path, key: str, dataset: Dataset) -> None:
     except OSError as error:
         raise DataError(
             f"{cache}: the cache of decoded images cannot be written ({error.strerror or error}).",
-            next_step=f"name another folder with --cache or ${ENVIRONMENT_VARIABLE}",
+            next_step=f"name another folder with --cache or ${CACHE_VARIABLE}",
         ) from error
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecnn.bundle.manifest import ClassAccuracy
+from edgecnn.bundle.manifest import ClassAccuracy, Difference
 from edgecnn.data import Images
 from edgecnn.errors import DataError, StageError
 from edgecnn.progress import Progress
@@ -24,12 +24,14 @@ class Accuracy:
         top1: fraction of images whose largest logit is that of their class.
         per_image_correct: bool ``[N]``.
         predictions: int64 ``[N]``.
+        logits: float32 ``[N, classes]``.
     """
 
     n: int
     top1: float
     per_image_correct: NDArray[np.bool_]
     predictions: NDArray[np.int64]
+    logits: NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +59,7 @@ def top1(session: Session, images: Images, *, name: str, progress: Progress) -> 
     """
     if not len(images):
         raise DataError("validate: there are no test images.", next_step="give some with --data SOURCE")
-    predictions = np.empty(len(images), np.int64)
+    answers = np.empty((len(images), len(images.classes)), np.float32)
     fixed = session.input.shape[0]
     batch_size = fixed if isinstance(fixed, int) else BATCH_SIZE
     for start in range(0, len(images), batch_size):
@@ -73,10 +75,17 @@ def top1(session: Session, images: Images, *, name: str, progress: Progress) -> 
         if not np.isfinite(logits).all():
             raise StageError(f"validate: {name} gives NaN or infinite logits.", next_step="edgecnn run --force")
         kept = min(batch_size, len(images) - start)
-        predictions[start : start + kept] = logits.argmax(1)[:kept]
+        answers[start : start + kept] = logits[:kept]
         progress.update(f"validate {name}", start + kept, len(images))
+    predictions = answers.argmax(1)
     correct = predictions == images.labels
-    return Accuracy(n=len(images), top1=float(correct.mean()), per_image_correct=correct, predictions=predictions)
+    return Accuracy(
+        n=len(images),
+        top1=float(correct.mean()),
+        per_image_correct=correct,
+        predictions=predictions,
+        logits=answers,
+    )
 
 
 def compare(reference: Accuracy, candidate: Accuracy, images: Images) -> PairedAccuracy:
@@ -91,6 +100,14 @@ def compare(reference: Accuracy, candidate: Accuracy, images: Images) -> PairedA
             for label, name in enumerate(images.classes)
             if (images.labels == label).any()
         ),
+    )
+
+
+def difference(reference: Accuracy, candidate: Accuracy) -> Difference:
+    """Compare the answers of one model on two targets to the same images, in the same batches."""
+    return Difference(
+        argmax_flips=int((reference.predictions != candidate.predictions).sum()),
+        max_abs_logit_difference=float(np.abs(reference.logits - candidate.logits).max()),
     )
 
 

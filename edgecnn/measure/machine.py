@@ -6,10 +6,9 @@ import platform
 from pathlib import Path
 
 from edgecnn.bundle.manifest import MachineRecord
+from edgecnn.targets.emulator import TELLING_FEATURES
 
 _PACKAGES = ("numpy", "onnx", "onnxruntime")
-#: The features that decide how fast int8 is, and whether it saturates.
-_FEATURES = ("AVX2", "FMA3", "AVX512F", "AVX512VNNI", "ASIMD", "ASIMDDP")
 
 
 def describe_machine() -> MachineRecord:
@@ -40,4 +39,4 @@ def _cpu_features() -> tuple[str, ...]:
     # numpy has no public name for it; np.show_runtime() prints the same.
     from numpy._core._multiarray_umath import __cpu_features__ as features  # type: ignore[import-not-found]
 
-    return tuple(name for name in _FEATURES if features.get(name))
+    return tuple(name for name in TELLING_FEATURES if features.get(name))

@@ -16,7 +16,7 @@ from edgecnn.pipeline.quantize import INT8_MODEL
 from edgecnn.pipeline.report import report_stage
 from edgecnn.pipeline.validate import model_hashes
 from edgecnn.pipeline.verdict import Gates, Verdict, check_speedup, merge
-from edgecnn.targets import TARGETS, Clock, Session, open_session, require
+from edgecnn.targets import TARGETS, Clock, Session, open_session, require, require_clock
 
 
 def bench(
@@ -37,7 +37,7 @@ def bench(
         options: bundle (default: the newest), and so on.
 
     Raises:
-        UsageError: no such target, or settings that cannot be measured.
+        UsageError: no such target, one that is emulated, or settings that cannot be measured.
         TargetError: a target is not available here; nothing is measured then.
         BundleError: a model is missing or was changed.
     """
@@ -45,6 +45,7 @@ def bench(
     settings = settings or BenchSettings()
     gates = gates or Gates()
     for name in targets:
+        require_clock(name)
         require(name)
     with working_on(options.bundle or newest_folder()) as bundle:
         outcome = bench_stage(bundle, options, targets, settings, always=True)

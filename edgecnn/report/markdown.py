@@ -3,6 +3,7 @@
 from importlib import resources
 
 from edgecnn.bundle.manifest import Manifest
+from edgecnn.report.saturation import saturation_sentences
 
 TEMPLATE = "report.md.jinja"
 
@@ -25,7 +26,7 @@ def render(manifest: Manifest, *, title: str) -> bytes:
     )
     environment.filters["cell"] = cell
     template = environment.from_string(resources.files("edgecnn.report").joinpath(TEMPLATE).read_text("utf-8"))
-    return template.render(m=manifest, title=title).encode()
+    return template.render(m=manifest, title=title, saturation_sentences=saturation_sentences).encode()
 
 
 def cell(text: object) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from edgecnn.bundle.manifest import SimplificationRecord, SkippedPassRecord
-from edgecnn.report.text import table
+from edgecnn.report.text import new_table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -19,7 +19,7 @@ Json = dict[str, Any]
 
 def nodes_table(before: Mapping[str, int], after: Mapping[str, int]) -> "Table":
     """Return node counts by operator, before and after."""
-    rows = table("Nodes", "operator", "before", "after")
+    rows = new_table("Nodes", "operator", "before", "after")
     for op in sorted({*before, *after}):
         rows.add_row(op, str(before.get(op, 0)), str(after.get(op, 0)))
     rows.add_row("all", str(sum(before.values())), str(sum(after.values())))

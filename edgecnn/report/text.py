@@ -3,16 +3,18 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from edgecnn.bundle.manifest import Artifact, Check, LatencyResult, ValidationResult
+from edgecnn.bundle.manifest import Artifact, Check, LatencyResult, SaturationRecord, ValidationResult
+from edgecnn.report.saturation import saturation_sentences
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
     from rich.table import Table
     from rich.text import Text
 
 _STYLE = {"faster": "green", "same": "yellow", "slower": "bold red"}
 
 
-def table(title: str, *columns: str) -> "Table":
+def new_table(title: str, *columns: str) -> "Table":
     """Return an empty table; the first column is aligned left, the others right."""
     from rich import box
     from rich.table import Table
@@ -25,17 +27,18 @@ def table(title: str, *columns: str) -> "Table":
 
 def artifacts_table(artifacts: Sequence[Artifact]) -> "Table":
     """Return files with their sizes and hashes."""
-    rows = table("Files", "file", "made by", "bytes", "SHA-256")
+    table = new_table("Files", "file", "made by", "bytes", "SHA-256")
     for artifact in artifacts:
-        rows.add_row(artifact.path, artifact.stage, f"{artifact.size_bytes:,}", f"{artifact.sha256[:16]}…")
-    return rows
+        table.add_row(artifact.path, artifact.stage, f"{artifact.size_bytes:,}", f"{artifact.sha256[:16]}…")
+    return table
 
 
 def validation_table(results: Sequence[ValidationResult]) -> "Table":
     """Return accuracy, float beside int8; the drop is in percentage points."""
-    rows = table("Top-1 accuracy", "target", "float", "int8", "drop", "95% interval", "p", "agree", "images")
+    table = new_table("Top-1 accuracy", "target", "float", "int8", "drop", "95% interval", "p", "agree", "images")
+    table.collapse_padding = True  # the name of a target and the interval must fit into 80 columns
     for result in results:
-        rows.add_row(
+        table.add_row(
             result.target,
             f"{result.float_top1:.2%}",
             f"{result.int8_top1:.2%}",
@@ -43,35 +46,69 @@ def validation_table(results: Sequence[ValidationResult]) -> "Table":
             f"{result.drop_pp_low:+.2f}..{result.drop_pp_high:+.2f}",
             f"{result.p_value:.2f}",
             f"{result.agreement:.1%}",
-            f"{result.n}",
+            f"{result.n}" if result.n_available is None else f"{result.n}/{result.n_available}",
         )
-    return rows
+    return table
+
+
+def distinct(results: Sequence[ValidationResult]) -> list[ValidationResult]:
+    """Leave out results that repeat an earlier one class by class, as on CPUs that answer alike."""
+    return [row for index, row in enumerate(results) if all(row.per_class != old.per_class for old in results[:index])]
+
+
+def against_cpu_table(results: Sequence[ValidationResult]) -> "Table":
+    """Return how the answers on other targets differ from those on this machine's CPU."""
+    columns = ("target", "float flips", "largest", "int8 flips", "largest", "images")
+    table = new_table("Against this CPU: flips, largest logit difference", *columns)
+    table.collapse_padding = True
+    for result in results:
+        before, after = result.float_against_cpu, result.int8_against_cpu
+        if before is not None and after is not None:
+            figures = [(each.argmax_flips, each.max_abs_logit_difference) for each in (before, after)]
+            cells = [text for flips, largest in figures for text in (str(flips), f"{largest:.2g}")]
+            table.add_row(result.target, *cells, str(result.n))
+    return table
+
+
+def saturation_items(record: SaturationRecord) -> "list[RenderableType]":
+    """Return what the audit for x86 CPUs without VNNI says: a sentence, and the layers that can saturate."""
+    items: list[RenderableType] = [_plain(sentence) for sentence in saturation_sentences(record)]
+    if not record.can_saturate:
+        return items
+    table = new_table("Can saturate on x86 without VNNI", "layer", "worst pair sum", "fits", "outputs")
+    for layer in record.can_saturate:
+        fits = "32,767" if layer.worst_pair_sum > 0 else "-32,768"
+        affected = f"{layer.outputs_that_can_saturate} of {layer.outputs}"
+        table.add_row(_plain(layer.layer), f"{layer.worst_pair_sum:,}", fits, affected)
+    return [table, *items]
 
 
 def class_table(result: ValidationResult) -> "Table":
     """Return the drop by class on one target, the largest first."""
-    rows = table(f"Drop by class on {result.target}", "class", "images", "float", "int8", "points")
+    table = new_table(f"Drop by class on {result.target}", "class", "images", "float", "int8", "points")
     for row in sorted(result.per_class, key=lambda row: -row.drop_pp):
         name = "".join(character for character in row.name if character.isprintable())
-        rows.add_row(_plain(name), f"{row.n:,}", f"{row.float_top1:.2%}", f"{row.int8_top1:.2%}", f"{row.drop_pp:+.2f}")
-    return rows
+        table.add_row(
+            _plain(name), f"{row.n:,}", f"{row.float_top1:.2%}", f"{row.int8_top1:.2%}", f"{row.drop_pp:+.2f}"
+        )
+    return table
 
 
 def latency_table(results: Sequence[LatencyResult]) -> "Table":
     """Return latency, float beside int8."""
     columns = ("target", "batch", "thr", "", "p50", "p90", "p99", "ratio", "95% interval")
-    rows = table("Latency, microseconds; ratio is float / int8", *columns)
+    table = new_table("Latency, microseconds; ratio is float / int8", *columns)
     for result in results:
         place = (result.target, str(result.batch), str(result.threads))
         for name, latency in (("float", result.float_latency), ("int8", result.int8_latency)):
             times = (f"{latency.p50_us:.1f}", f"{latency.p90_us:.1f}", f"{latency.p99_us:.1f}")
             if name == "float":
-                rows.add_row(*place, name, *times)
+                table.add_row(*place, name, *times)
             else:
                 ratio = f"{result.speedup.median:.3f}"
                 interval = f"{result.speedup.low:.3f}..{result.speedup.high:.3f}"
-                rows.add_row("", "", "", name, *times, ratio, interval)
-    return rows
+                table.add_row("", "", "", name, *times, ratio, interval)
+    return table
 
 
 def latency_sentence(result: LatencyResult) -> "Text":
@@ -92,11 +129,13 @@ def checks_table(checks: Sequence[Check]) -> "Table":
     """Return the gates, with what was measured."""
     from rich.text import Text
 
-    rows = table("Verdict", "check", "measured", "limit", "")
+    table = new_table("Verdict", "check", "measured", "limit", "")
     for check in checks:
         word = Text("passed", style="green") if check.passed else Text("FAILED", style="bold red")
-        rows.add_row(check.name, f"{round(check.measured, 4):.10g}", f"{round(check.limit, 4):.10g} {check.unit}", word)
-    return rows
+        table.add_row(
+            check.name, f"{round(check.measured, 4):.10g}", f"{round(check.limit, 4):.10g} {check.unit}", word
+        )
+    return table
 
 
 def verdict_line(bundle: str, passed: bool) -> "Text":
@@ -111,13 +150,13 @@ def targets_table(rows: Sequence[tuple[str, str, str | None, str]]) -> "Table":
     """Return each target: name, summary, why it cannot run here, and what would help."""
     from rich.text import Text
 
-    listing = table("Targets", "target", "state here", "what it is")
-    for column in listing.columns:
+    table = new_table("Targets", "target", "state here", "what it is")
+    for column in table.columns:
         column.justify = "left"
     for name, summary, why_not, remedy in rows:
         state = Text("ready", style="green") if why_not is None else Text(f"{why_not}; {remedy}")
-        listing.add_row(name, state, summary)
-    return listing
+        table.add_row(name, state, summary)
+    return table
 
 
 def _plain(text: str) -> "Text":

@@ -3,7 +3,15 @@
 from collections.abc import Sequence
 from typing import Any
 
-from edgecnn.bundle.manifest import Artifact, Check, LatencyResult, Manifest, ValidationResult
+from edgecnn.bundle.manifest import (
+    Artifact,
+    Check,
+    LatencyResult,
+    Manifest,
+    Record,
+    SaturationRecord,
+    ValidationResult,
+)
 
 Json = dict[str, Any]
 
@@ -17,16 +25,25 @@ _VALIDATION_FIELDS = (
     "agreement",
     "p_value",
     "n",
+    "n_available",
 )
 
 
-def validation_view(bundle: str, results: Sequence[tuple[ValidationResult, Check]], verdict: str) -> Json:
+def validation_view(
+    bundle: str,
+    results: Sequence[tuple[ValidationResult, Check]],
+    verdict: str,
+    saturation: SaturationRecord | None,
+) -> Json:
     """Return the object of ``edgecnn validate --json``; top-1 is a fraction, drops are in percentage points."""
     rows = [
         {name: getattr(result, name) for name in _VALIDATION_FIELDS}
         | {
             "max_drop_pp": check.limit,
             "passed": check.passed,
+            "float_against_cpu": _optional(result.float_against_cpu),
+            "int8_against_cpu": _optional(result.int8_against_cpu),
+            "machine": result.machine.model_dump(mode="json"),
             "per_class": [row.model_dump(mode="json") for row in result.per_class],
         }
         for result, check in results
@@ -35,8 +52,13 @@ def validation_view(bundle: str, results: Sequence[tuple[ValidationResult, Check
         "bundle": bundle,
         "n": max((result.n for result, _ in results), default=0),
         "results": rows,
+        "saturation": _optional(saturation),
         "verdict": verdict,
     }
+
+
+def _optional(record: Record | None) -> Json | None:
+    return None if record is None else record.model_dump(mode="json")
 
 
 def latency_view(bundle: str, results: Sequence[LatencyResult]) -> Json:
@@ -78,6 +100,11 @@ def targets_view(rows: Sequence[tuple[str, str, str | None, str]]) -> Json:
             for name, summary, why_not, remedy in rows
         ]
     }
+
+
+def installed_view(name: str, folder: str | None, emulator: str, *, unchanged: bool) -> Json:
+    """Return the object of ``edgecnn targets install``."""
+    return {"target": name, "folder": folder, "emulator": emulator, "unchanged": unchanged}
 
 
 def error_view(kind: str, message: str, next_step: str, exit_code: int) -> Json:

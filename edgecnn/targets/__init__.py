@@ -1,16 +1,31 @@
 """Where a bundle can run: one literal row a target.
 
-A new target is a row in :data:`TARGETS`, and a session class if the existing one does not serve.
+A target is written ``provider`` or ``provider@machine``. A new one is a row in :data:`TARGETS`, and a session class
+if the existing ones do not serve.
 """
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from edgecnn.errors import TargetError, UsageError
+from edgecnn.targets.emulated import EmulatedSession
+from edgecnn.targets.emulator import CORTEX_A53, CORTEX_A76, HASWELL, EmulatedCpu
 from edgecnn.targets.native import NativeSession, missing_provider
 from edgecnn.targets.session import Clock, Session
 
-__all__ = ["TARGETS", "Clock", "Session", "Target", "open_session", "reference_session", "target"]
+__all__ = [
+    "TARGETS",
+    "Clock",
+    "Session",
+    "Target",
+    "open_session",
+    "reference_session",
+    "require",
+    "require_clock",
+    "running",
+    "target",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +37,8 @@ class Target:
         clock: whether its wall time means anything.
         summary: what it is, for the table of targets.
         remedy: what makes it available where it is not.
-        why_not: the reason it cannot run here, or None.
+        why_not: given the provider, the reason it cannot run here, or None.
+        emulated: the CPU that is emulated, or None where it is this machine's.
     """
 
     provider: str
@@ -30,6 +46,7 @@ class Target:
     summary: str
     remedy: str
     why_not: Callable[[str], str | None] = missing_provider
+    emulated: EmulatedCpu | None = None
 
 
 TARGETS: dict[str, Target] = {
@@ -38,6 +55,30 @@ TARGETS: dict[str, Target] = {
         clock="measured",
         summary="this machine's CPU, ONNX Runtime's own kernels (MLAS)",
         remedy="pip install onnxruntime",
+    ),
+    "cpu@haswell": Target(
+        provider="CPUExecutionProvider",
+        clock="emulated",
+        summary="Intel Haswell: x86-64 with AVX2 and without VNNI, where int8 may saturate; emulated",
+        remedy="edgecnn targets install cpu@haswell, or as root: apt-get install qemu-user-static",
+        why_not=HASWELL.why_not,
+        emulated=HASWELL,
+    ),
+    "cpu@cortex-a53": Target(
+        provider="CPUExecutionProvider",
+        clock="emulated",
+        summary="Arm Cortex-A53: arm64 without dot product instructions; emulated",
+        remedy="edgecnn targets install cpu@cortex-a53",
+        why_not=CORTEX_A53.why_not,
+        emulated=CORTEX_A53,
+    ),
+    "cpu@cortex-a76": Target(
+        provider="CPUExecutionProvider",
+        clock="emulated",
+        summary="Arm Cortex-A76: arm64 with dot product instructions; emulated",
+        remedy="edgecnn targets install cpu@cortex-a76",
+        why_not=CORTEX_A76.why_not,
+        emulated=CORTEX_A76,
     ),
     "xnnpack": Target(
         provider="XnnpackExecutionProvider",
@@ -96,6 +137,21 @@ def require(name: str) -> Target:
     return row
 
 
+def require_clock(name: str) -> None:
+    """Refuse a target on which wall time means nothing.
+
+    Raises:
+        UsageError: there is no such target, or it is emulated or simulated.
+    """
+    row = target(name)
+    if row.clock != "measured":
+        raise UsageError(
+            f"{name}: is {row.clock}; how long it takes says nothing of how long the CPU itself would take, "
+            "so no latency is measured.",
+            next_step=f"edgecnn validate --provider {name}, and bench on the machine itself",
+        )
+
+
 def open_session(name: str, model: bytes, *, model_name: str, threads: int = 1) -> Session:
     """Open a model on a target, wholly on it: no node may fall back to another provider.
 
@@ -105,7 +161,20 @@ def open_session(name: str, model: bytes, *, model_name: str, threads: int = 1) 
         ModelError: ONNX Runtime cannot load the model.
     """
     row = require(name)
+    if row.emulated is not None:
+        return EmulatedSession(model, model_name=model_name, target=name, cpu=row.emulated, threads=threads)
     return NativeSession(model, model_name=model_name, provider=row.provider, clock=row.clock, threads=threads)
+
+
+@contextlib.contextmanager
+def running(name: str, model: bytes, *, model_name: str, threads: int = 1) -> Iterator[Session]:
+    """Open a model on a target, and leave nothing of it running afterwards; raises as :func:`open_session`."""
+    session = open_session(name, model, model_name=model_name, threads=threads)
+    try:
+        yield session
+    finally:
+        if isinstance(session, EmulatedSession):
+            session.close()
 
 
 def reference_session(

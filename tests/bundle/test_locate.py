@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from edgecnn.bundle.locate import default_folder, newest_folder
+from edgecnn.bundle.locate import cache_folder, default_folder, newest_folder
 from edgecnn.errors import BundleError
 
 
@@ -53,3 +53,14 @@ def test_without_any_bundle_the_error_says_where_it_looked(tmp_path: Path, prepa
         newest_folder()
     assert f"artifacts/: expected a bundle, found none here ({tmp_path})" in raised.value.message
     assert "--bundle" in raised.value.next_step
+
+
+def test_the_cache_is_the_named_folder_else_one_of_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGECNN_CACHE", "/named")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
+    assert cache_folder() == Path("/named")
+    monkeypatch.delenv("EDGECNN_CACHE")
+    assert cache_folder() == Path("/xdg/edgecnn")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", "/home/someone")
+    assert cache_folder() == Path("/home/someone/.cache/edgecnn")

@@ -51,17 +51,6 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", folder], check=True)
 
 
-def test_the_folder_is_the_named_one_else_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("EDGECNN_CACHE", "/named")
-    monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
-    assert cache.default_folder() == Path("/named")
-    monkeypatch.delenv("EDGECNN_CACHE")
-    assert cache.default_folder() == Path("/xdg/edgecnn")
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setenv("HOME", "/home/someone")
-    assert cache.default_folder() == Path("/home/someone/.cache/edgecnn")
-
-
 def test_what_was_remembered_is_recalled_by_source_and_by_content(tmp_path: Path) -> None:
     dataset = stored(tmp_path)
     for found in (cache.recall_source(tmp_path, KEY), cache.recall(tmp_path, dataset.sha256)):

@@ -1,5 +1,6 @@
 """Top-1 accuracy and the paired comparison, against scikit-learn and NumPy."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from edgecnn.bundle.manifest import TensorSpec
 from edgecnn.data import Images
 from edgecnn.errors import DataError, EdgecnnError, ExitCode, StageError
 from edgecnn.measure import accuracy
-from edgecnn.measure.accuracy import Accuracy, compare, top1
+from edgecnn.measure.accuracy import Accuracy, compare, difference, top1
 from edgecnn.progress import SILENT
 from edgecnn.targets.session import Clock, Feed
 from tests.support import make_images
@@ -71,6 +72,28 @@ def test_accuracy_is_that_of_scikit_learn_for_any_number_of_images_and_any_batch
     else:
         assert sum(session.batches) == n
         assert max(session.batches) <= accuracy.BATCH_SIZE
+
+
+@given(seed=st.integers(0, 999), scale=st.floats(0, 2))
+def test_two_targets_differ_by_what_numpy_counts(seed: int, scale: float) -> None:
+    chosen = images(17, seed=seed)
+    here = measure(Fake(), chosen)
+    noise = np.random.default_rng(seed).normal(size=here.logits.shape).astype(np.float32) * np.float32(scale * 1000)
+    moved = here.logits + noise
+    there = dataclasses.replace(here, logits=moved, predictions=moved.argmax(1))
+    found = difference(here, there)
+    expected = [
+        max(abs(float(a) - float(b)) for a, b in zip(*rows, strict=True))
+        for rows in zip(here.logits, moved, strict=True)
+    ]
+    assert found.max_abs_logit_difference == pytest.approx(max(expected))
+    assert found.argmax_flips == sum(int(a) != int(b) for a, b in zip(here.predictions, there.predictions, strict=True))
+
+
+def test_the_logits_are_kept_in_the_order_of_the_images() -> None:
+    chosen = images(130)
+    np.testing.assert_allclose(measure(Fake(), chosen).logits, logits_of(chosen.pixels), rtol=1e-5)
+    np.testing.assert_allclose(measure(Fake(64), chosen).logits, logits_of(chosen.pixels), rtol=1e-5)
 
 
 def test_the_last_batch_is_short_where_the_batch_may_vary() -> None:
@@ -146,7 +169,13 @@ def test_no_images_are_refused() -> None:
 
 def answers(chosen: Images, predictions: NDArray[np.int64]) -> Accuracy:
     correct = predictions == chosen.labels
-    return Accuracy(n=len(chosen), top1=float(correct.mean()), per_image_correct=correct, predictions=predictions)
+    return Accuracy(
+        n=len(chosen),
+        top1=float(correct.mean()),
+        per_image_correct=correct,
+        predictions=predictions,
+        logits=np.eye(3, dtype=np.float32)[predictions],
+    )
 
 
 @settings(max_examples=60)

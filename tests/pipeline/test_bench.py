@@ -16,6 +16,7 @@ from edgecnn.pipeline.export import export
 from edgecnn.pipeline.export_settings import ExportSettings
 from edgecnn.pipeline.quantize import quantize
 from edgecnn.pipeline.verdict import Gates
+from edgecnn.targets import TARGETS
 from tests.bundles import fast_model, latency_result, missing_target, plant, read_manifest, slow_model, snapshot
 
 QUICK = BenchSettings(pairs=6, rounds=1, seconds=0.1)
@@ -150,3 +151,13 @@ def test_the_pictures_fed_are_noise_and_the_same_every_time() -> None:
 
 def test_the_made_up_result_of_these_tests_is_a_valid_one() -> None:
     assert latency_result().model_dump(mode="json", by_alias=True)["float"]["p50_us"] == 23.51
+
+
+@pytest.mark.parametrize("name", [name for name, row in TARGETS.items() if row.clock != "measured"])
+def test_no_latency_is_given_for_a_target_without_a_clock(bundle_copy: Path, name: str) -> None:
+    before = snapshot(bundle_copy)
+    with pytest.raises(UsageError, match=f"{name}: is emulated; .*no latency is measured") as caught:
+        bench(targets=["cpu", name], settings=QUICK, options=Options(bundle=bundle_copy))
+    assert caught.value.exit_code == 2
+    assert f"edgecnn validate --provider {name}" in caught.value.next_step
+    assert snapshot(bundle_copy) == before

@@ -14,6 +14,7 @@ from edgecnn.pipeline.run import RunResult, RunSettings, run
 from edgecnn.pipeline.verdict import Gates
 from edgecnn.training import TrainingSettings
 from tests.bundles import fast_model, missing_target, read_manifest, save_npz, snapshot, times
+from tests.emulation import plant_target
 
 STAGES = ["train", "export", "simplify", "quantize", "validate", "bench", "report"]
 QUICK = BenchSettings(pairs=6, rounds=1, seconds=0.1)
@@ -179,3 +180,25 @@ def test_too_few_calibration_images_are_found_before_the_training(tmp_path: Path
     with pytest.raises(DataError, match="expected at least one calibration image, found 0"):
         run(settings=RunSettings(n_images=0), options=Options(bundle=tmp_path / "bundle", data="digits"))
     assert not (tmp_path / "bundle").exists()
+
+
+def test_an_emulated_target_is_validated_and_not_timed(
+    bundle_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = plant_target(tmp_path / "bin", monkeypatch)
+    result = go(bundle_copy, settings(targets=("cpu", name)))
+    assert [row.target for row in result.manifest.validation] == ["cpu", name]
+    assert [row.target for row in result.manifest.latency] == ["cpu"]
+    assert stages(go(bundle_copy, settings(targets=("cpu", name))), unchanged=True) == STAGES
+    alone = go(bundle_copy, settings(targets=(name,)))
+    assert "bench" not in [outcome.stage for outcome in alone.outcomes]
+
+
+def test_no_speedup_can_be_required_of_an_emulated_target(
+    bundle_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = plant_target(tmp_path / "bin", monkeypatch)
+    before = snapshot(bundle_copy)
+    with pytest.raises(UsageError, match=f"{name}: is emulated"):
+        go(bundle_copy, settings(targets=("cpu", name), gates=Gates(max_drop_pp=100, require_speedup=True)))
+    assert snapshot(bundle_copy) == before

@@ -1,5 +1,6 @@
 """Stage 5: is int8 as right as float? On the same test images, paired."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -7,16 +8,19 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
+from edgecnn.bundle.manifest import Difference, ValidationResult
 from edgecnn.data import Images
 from edgecnn.data import load as load_images
-from edgecnn.errors import BundleError, DataError, ModelError, StageError, TargetError, UsageError
+from edgecnn.errors import BundleError, DataError, EdgecnnError, ModelError, StageError, TargetError, UsageError
 from edgecnn.measure import accuracy
 from edgecnn.pipeline.context import Options, Outcome
-from edgecnn.pipeline.validate import validate
+from edgecnn.pipeline.quantize import quantize
+from edgecnn.pipeline.validate import choose_images, validate
 from edgecnn.pipeline.verdict import Gates, Verdict
 from edgecnn.progress import Progress
 from edgecnn.targets import TARGETS, Session
 from tests.bundles import fast_model, missing_target, nan_model, plant, read_manifest, save_npz, scramble_int8, snapshot
+from tests.emulation import needs_haswell, plant_target
 
 
 def go(folder: Path, *, max_drop: float = 100, data: Path | None = None) -> tuple[Outcome, Verdict]:
@@ -186,3 +190,156 @@ def test_a_model_that_names_another_file_is_never_opened(bundle_copy: Path) -> N
     (bundle_copy / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(ModelError, match="keeps weights in other files"):
         validate(options=Options(bundle=bundle_copy))
+
+
+# Other targets than this machine's CPU.
+
+#: A CPU that answers otherwise: the last class where the first one is right.
+_WRONG = """#!{python}
+import subprocess, sys
+source = open(sys.argv[-1]).read().replace(
+    'return numpy.ascontiguousarray(logits, "<f4")', 'return numpy.ascontiguousarray(logits[:, ::-1], "<f4")'
+)
+exec(compile(source, "worker", "exec"), {{"__name__": "__main__"}})
+"""
+
+
+def test_an_emulated_target_is_held_against_this_cpu(
+    bundle_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = plant_target(tmp_path / "bin", monkeypatch)
+    outcome, verdict = validate(targets=["cpu", name], options=Options(bundle=bundle_copy))
+    here, there = outcome.manifest.validation
+    assert (here.float_against_cpu, here.int8_against_cpu) == (None, None)
+    for found in (there.float_against_cpu, there.int8_against_cpu):
+        assert found is not None
+        assert (found.argmax_flips, found.max_abs_logit_difference) == (0, 0.0)
+    assert there.machine.cpu == "Fake CPU, emulated by QEMU"
+    assert here.machine.cpu != there.machine.cpu
+    assert [check.name for check in verdict.checks] == ["accuracy drop on cpu", f"accuracy drop on {name}"]
+    assert here.per_class == there.per_class
+
+
+def test_this_cpu_is_asked_even_if_only_another_is_named(
+    bundle_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = plant_target(tmp_path / "bin", monkeypatch, _WRONG.format(python=sys.executable))
+    before = read_manifest(bundle_copy).validation
+    outcome, _ = validate(targets=[name], gates=Gates(max_drop_pp=100), options=Options(bundle=bundle_copy))
+    kept, found = outcome.manifest.validation
+    assert kept == before[0]
+    test = load_images("digits", height=32, width=32).test
+    for model, difference, top1 in (
+        ("float.onnx", found.float_against_cpu, found.float_top1),
+        ("int8.onnx", found.int8_against_cpu, found.int8_top1),
+    ):
+        session = onnxruntime.InferenceSession((bundle_copy / model).read_bytes(), providers=["CPUExecutionProvider"])
+        pixels = np.ascontiguousarray(test.pixels.transpose(0, 3, 1, 2)).astype(np.float32) / np.float32(255)
+        (logits,) = session.run(None, {"input": pixels})
+        turned = logits[:, ::-1]
+        assert difference is not None
+        assert difference.argmax_flips == (logits.argmax(1) != turned.argmax(1)).sum() > 100
+        assert difference.max_abs_logit_difference == pytest.approx(np.abs(logits - turned).max(), rel=1e-4)
+        assert top1 == pytest.approx((turned.argmax(1) == test.labels).mean())
+
+
+@pytest.mark.parametrize("script", ["#!/bin/sh\nkill -ILL $$\n", "#!/bin/sh\necho no such CPU >&2; exit 1\n"])
+def test_an_emulator_that_crashes_changes_nothing(
+    bundle_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
+) -> None:
+    name = plant_target(tmp_path / "bin", monkeypatch, script)
+    before = snapshot(bundle_copy)
+    with pytest.raises(TargetError, match=r"SIGILL|no such CPU") as caught:
+        validate(targets=["cpu", name], options=Options(bundle=bundle_copy))
+    assert caught.value.exit_code == 5
+    assert f"targets install {name}" in caught.value.next_step
+    assert snapshot(bundle_copy) == before
+
+
+def test_an_emulator_that_is_not_here_is_missed_before_anything_is_measured(
+    bundle_copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    before = snapshot(bundle_copy)
+    with pytest.raises(TargetError, match="cpu@haswell: not available here: ") as caught:
+        validate(targets=["cpu", "cpu@haswell"], options=Options(bundle=bundle_copy))
+    assert "edgecnn targets install cpu@haswell" in caught.value.next_step
+    assert "apt-get install qemu-user-static" in caught.value.next_step
+    assert snapshot(bundle_copy) == before
+
+
+# Some of the images.
+
+
+def test_some_of_the_images_are_chosen_by_seed_and_counted(bundle_copy: Path) -> None:
+    outcome, _ = validate(n_images=100, gates=Gates(max_drop_pp=100), options=Options(bundle=bundle_copy))
+    (found,) = outcome.manifest.validation
+    test = load_images("digits", height=32, width=32).test
+    chosen = np.sort(np.random.default_rng(0).permutation(360)[:100])
+    answers = predictions(bundle_copy / "int8.onnx", test)[chosen]
+    assert (found.n, found.n_available, found.sample_seed) == (100, 360, 0)
+    assert found.int8_top1 == pytest.approx((answers == test.labels[chosen]).mean(), abs=0)
+    assert sum(row.n for row in found.per_class) == 100
+    assert "| 100 of 360 |" in (bundle_copy / "report.md").read_text()
+    assert outcome.manifest.stages["validate"].settings["images"] == 100
+
+
+def test_all_of_the_images_are_not_a_sample(bundle_copy: Path) -> None:
+    outcome, _ = validate(n_images=360, gates=Gates(max_drop_pp=100), options=Options(bundle=bundle_copy))
+    (found,) = outcome.manifest.validation
+    assert (found.n, found.n_available, found.sample_seed) == (360, None, None)
+
+
+def test_a_larger_sample_contains_the_smaller_one() -> None:
+    test = load_images("digits", height=32, width=32).test
+    small, large = (set(choose_images(test, n).content_sha256()) for n in (50, 200))
+    assert small < large
+
+
+@pytest.mark.parametrize(("n", "error"), [(0, UsageError), (-1, UsageError), (361, DataError)])
+def test_no_images_and_more_than_there_are_are_refused(bundle_copy: Path, n: int, error: type[EdgecnnError]) -> None:
+    before = snapshot(bundle_copy)
+    with pytest.raises(error, match=f"{n}") as caught:
+        validate(n_images=n, options=Options(bundle=bundle_copy))
+    assert "--images" in caught.value.next_step
+    assert snapshot(bundle_copy) == before
+
+
+# Saturation.
+
+
+def test_int8_is_audited_for_saturation(bundle_copy: Path) -> None:
+    outcome, _ = go(bundle_copy)
+    record = outcome.manifest.saturation
+    assert record is not None
+    assert [layer.op for layer in record.layers] == ["Conv", "Conv", "Gemm", "Gemm", "Gemm"]
+    assert record.can_saturate == ()
+    assert "no dot product can saturate" in (bundle_copy / "report.md").read_text()
+
+
+def test_a_recipe_that_saturates_is_caught_without_an_emulator(bundle_copy: Path) -> None:
+    quantize(recipe_name="u8s8-perchannel-minmax", n_images=64, options=Options(bundle=bundle_copy))
+    assert read_manifest(bundle_copy).saturation is None, "the audit of another file is no longer true"
+    outcome, _ = go(bundle_copy)
+    assert outcome.manifest.saturation is not None
+    assert len(outcome.manifest.saturation.can_saturate) >= 3
+    report = (bundle_copy / "report.md").read_text()
+    assert "can exceed 16 bits in" in report
+    assert "--recipe u8s8-perchannel-minmax-reduced" in report
+
+
+@needs_haswell
+def test_the_default_recipe_answers_alike_on_a_haswell_and_the_full_one_does_not(bundle_copy: Path) -> None:
+    def on_haswell() -> ValidationResult:
+        options = Options(bundle=bundle_copy)
+        outcome, _ = validate(targets=["cpu@haswell"], n_images=64, gates=Gates(max_drop_pp=100), options=options)
+        return outcome.manifest.validation[-1]
+
+    safe = on_haswell()
+    assert safe.int8_against_cpu == Difference(argmax_flips=0, max_abs_logit_difference=0)
+    assert safe.machine.cpu_features == ("AVX2", "FMA3")
+    quantize(recipe_name="u8s8-perchannel-minmax", n_images=64, options=Options(bundle=bundle_copy))
+    unsafe = on_haswell()
+    assert unsafe.int8_against_cpu is not None
+    assert unsafe.int8_against_cpu.max_abs_logit_difference > 0
+    assert unsafe.float_against_cpu == safe.float_against_cpu

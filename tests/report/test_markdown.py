@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from edgecnn.bundle import Manifest
 from edgecnn.report.markdown import cell, render
-from tests.bundles import fixed_manifest, read_manifest
+from tests.bundles import emulated_result, fixed_manifest, read_manifest, validation_result
 from tests.golden_files import assert_golden
 
 NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
@@ -19,6 +19,7 @@ FORMATS = ("%d", "%g", "%.1f", "%.2f", "%+.2f", "%.3f", "%.4f", "%.0e", "%.1e", 
 #: Words of the template that hold digits.
 FIXED = (
     "top-1", "int8", "p50 / p90 / p99", "95% interval", "SHA-256", "(2012)", "validation[0]",
+    "x86 without VNNI", "exceed 16 bits", "-128", "-32768 to 32767", "u8s8-perchannel-minmax-reduced",
 )  # fmt: skip
 
 
@@ -32,9 +33,9 @@ def leaves(value: object) -> list[object]:
 
 
 def lengths(value: object) -> set[str]:
-    """Return how many entries each list of a JSON tree has."""
+    """Return how many entries each list and object of a JSON tree has."""
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    own = {str(len(value))} if isinstance(value, list) else set()
+    own = {str(len(value))} if isinstance(value, list | dict) else set()
     return own.union(*(lengths(item) for item in inner))
 
 
@@ -165,3 +166,22 @@ def test_no_text_of_a_stranger_becomes_markup() -> None:
     assert "\n# d" not in report
     rows = [line for line in report.splitlines() if line.startswith("|")]
     assert all(len(re.findall(r"(?<!\\)\|", row)) in (5, 6, 7, 9) for row in rows)
+
+
+def test_a_target_elsewhere_is_held_against_the_cpu_and_says_on_how_many_images() -> None:
+    manifest = fixed_manifest().model_copy(update={"validation": (validation_result(), emulated_result())})
+    report = render(manifest, title="cats").decode()
+    assert "| cpu@haswell | 8123 | 7 | 0.012 | 2763 | 1.2 |" in report
+    assert "| cpu | 8123 |" not in report
+    assert "| 96.54% | 8123 of 9001 |" in report
+    assert "| 96.54% | 8123 |" in report
+
+
+def test_nothing_is_held_against_the_cpu_where_it_is_the_only_one() -> None:
+    report = render(fixed_manifest(), title="cats").decode()
+    assert "Against the CPU" not in report
+
+
+def test_a_bundle_that_was_never_audited_says_nothing_of_saturation() -> None:
+    report = render(fixed_manifest().model_copy(update={"saturation": None}), title="cats").decode()
+    assert "saturat" not in report.lower()

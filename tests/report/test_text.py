@@ -7,7 +7,8 @@ from rich.console import Console, RenderableType
 
 from edgecnn.bundle.manifest import Check
 from edgecnn.report import text
-from tests.bundles import fixed_manifest, latency_result, validation_result
+from edgecnn.targets import TARGETS
+from tests.bundles import emulated_result, fixed_manifest, latency_result, saturation_record, validation_result
 
 
 def shown(item: RenderableType) -> str:
@@ -30,6 +31,51 @@ def test_accuracy_is_shown_with_its_interval() -> None:
     lines = shown(text.validation_table([validation_result()])).splitlines()
     assert lines[1] == "target float int8 drop 95% interval p agree images"
     assert lines[-1] == "cpu 73.22% 73.10% +0.12 -0.23..+0.48 0.57 96.5% 8123"
+
+
+def test_some_of_the_images_are_not_all() -> None:
+    line = shown(text.validation_table([emulated_result()])).splitlines()[-1]
+    assert line == "cpu@haswell 73.22% 73.10% +0.12 -0.23..+0.48 0.57 96.5% 8123/9001"
+
+
+def test_the_longest_target_and_its_figures_fit_into_80_columns() -> None:
+    results = [emulated_result().model_copy(update={"target": name}) for name in TARGETS]
+    for table in (text.validation_table(results), text.against_cpu_table(results)):
+        console = Console(file=io.StringIO(), width=80, markup=False, emoji=False, highlight=False)
+        console.print(table)
+        assert isinstance(console.file, io.StringIO)
+        found = console.file.getvalue()
+        assert "…" not in found
+        assert all(name in found for name in TARGETS)
+
+
+def test_what_another_cpu_answers_is_held_against_this_one() -> None:
+    lines = shown(text.against_cpu_table([validation_result(), emulated_result()])).splitlines()
+    assert lines[0] == "Against this CPU: flips, largest logit difference"
+    assert lines[-1] == "cpu@haswell 7 0.012 2763 1.2 8123"
+    assert len(lines) == 4, "this machine's CPU is not held against itself"
+
+
+def test_a_table_by_class_is_not_repeated_for_a_cpu_that_answers_alike() -> None:
+    (first,) = fixed_manifest().validation
+    alike = first.model_copy(update={"target": "cpu@haswell"})
+    other = first.model_copy(update={"target": "cpu@cortex-a53", "per_class": first.per_class[:1]})
+    assert text.distinct([first, alike, other]) == [first, other]
+
+
+def test_layers_that_can_saturate_are_listed() -> None:
+    found = "\n".join(shown(item) for item in text.saturation_items(saturation_record()))
+    assert "conv_2 64,771 32,767 5 of 18" in found
+    assert "conv_1" not in found
+    assert "sums of two products can exceed 16 bits in conv_2" in found
+
+
+def test_no_layer_that_can_saturate_is_a_sentence() -> None:
+    record = saturation_record(unsafe=0).model_copy(update={"unknown": {}})
+    (verdict, exempt) = (shown(item) for item in text.saturation_items(record))
+    assert "no dot product can saturate; the worst sum of two products is -32131" in verdict
+    assert "conv_1|x" in verdict
+    assert exempt == "Layers that cannot, whatever their weights: 1 (it is widened)."
 
 
 def test_the_class_that_lost_most_comes_first() -> None:

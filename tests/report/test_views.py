@@ -8,7 +8,7 @@ import pytest
 from edgecnn.bundle.manifest import Check
 from edgecnn.pipeline.verdict import Gates, check_drop
 from edgecnn.report import views
-from tests.bundles import fixed_manifest, latency_result, validation_result
+from tests.bundles import emulated_result, fixed_manifest, latency_result, saturation_record, validation_result
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "json.md"
 
@@ -16,12 +16,14 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "json.md"
 def test_validation_has_exactly_its_fields() -> None:
     (result,) = fixed_manifest().validation
     check = check_drop(result, Gates(max_drop_pp=0.5))
-    view = views.validation_view("artifacts/x", [(result, check)], "passed")
-    assert view.keys() == {"bundle", "n", "results", "verdict"}
+    view = views.validation_view("artifacts/x", [(result, check)], "passed", None)
+    assert view.keys() == {"bundle", "n", "results", "saturation", "verdict"}
+    assert view["saturation"] is None
     (row,) = view["results"]
     assert row.keys() == {
         "target", "float_top1", "int8_top1", "drop_pp", "drop_pp_low", "drop_pp_high",
-        "agreement", "p_value", "n", "passed", "max_drop_pp", "per_class",
+        "agreement", "p_value", "n", "n_available", "passed", "max_drop_pp", "per_class",
+        "float_against_cpu", "int8_against_cpu", "machine",
     }  # fmt: skip
     assert row["per_class"][0].keys() == {"name", "n", "float_top1", "int8_top1", "drop_pp"}
     assert (view["bundle"], view["n"], view["verdict"]) == ("artifacts/x", 8123, "passed")
@@ -31,8 +33,20 @@ def test_validation_has_exactly_its_fields() -> None:
 def test_each_row_says_whether_its_own_gate_passed() -> None:
     results = [validation_result(target="cpu", drop_pp=0.2), validation_result(target="xnnpack", drop_pp=7)]
     checks = [check_drop(result, Gates(max_drop_pp=1)) for result in results]
-    view = views.validation_view("b", list(zip(results, checks, strict=True)), "failed")
+    view = views.validation_view("b", list(zip(results, checks, strict=True)), "failed", None)
     assert [(row["target"], row["passed"]) for row in view["results"]] == [("cpu", True), ("xnnpack", False)]
+
+
+def test_a_target_elsewhere_is_held_against_this_cpu() -> None:
+    result = emulated_result()
+    view = views.validation_view("b", [(result, check_drop(result, Gates()))], "passed", saturation_record())
+    (row,) = view["results"]
+    assert row["float_against_cpu"] == {"argmax_flips": 7, "max_abs_logit_difference": 0.0123}
+    assert row["int8_against_cpu"] == {"argmax_flips": 2763, "max_abs_logit_difference": 1.2345}
+    assert (row["n"], row["n_available"]) == (8123, 9001)
+    assert row["machine"]["cpu"] == "Example CPU @ 2.50GHz"
+    assert view["saturation"]["layers"][1]["outputs_that_can_saturate"] == 5
+    assert view["saturation"]["exempt"] == {"depthwise": "it is widened"}
 
 
 def test_latency_has_exactly_its_fields() -> None:
@@ -94,7 +108,10 @@ def test_an_error_is_an_object_of_its_own() -> None:
 @pytest.mark.parametrize(
     "view",
     [
-        views.validation_view("b", [(validation_result(), check_drop(validation_result(), Gates()))], "passed"),
+        views.validation_view(
+            "b", [(emulated_result(), check_drop(emulated_result(), Gates()))], "passed", saturation_record()
+        ),
+        views.installed_view("cpu@haswell", None, "/usr/bin/qemu", unchanged=True),
         views.latency_view("b", [latency_result()]),
         views.artifacts_view("b", fixed_manifest().artifacts, "passed", unchanged=False),
         views.run_view("b", fixed_manifest(), []),
@@ -103,7 +120,9 @@ def test_an_error_is_an_object_of_its_own() -> None:
 def test_every_view_is_json_and_every_field_is_documented(view: views.Json) -> None:
     assert json.loads(json.dumps(view, allow_nan=False)) == view
     document = DOCUMENT.read_text()
-    for row in (view, *view.get("results", [])):
+    nested = [row["int8_against_cpu"] for row in view.get("results", []) if row.get("int8_against_cpu")]
+    audited = [view["saturation"], *view["saturation"]["layers"]] if view.get("saturation") else []
+    for row in (view, *view.get("results", []), *nested, *audited):
         assert [name for name in row if f'"{name}"' not in document] == []
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from edgecnn import targets
 from edgecnn.errors import ExitCode, ModelError, TargetError, UsageError
-from edgecnn.targets import TARGETS, Target, open_session, reference_session, require, target
+from edgecnn.targets import TARGETS, Target, open_session, reference_session, require, require_clock, target
 from tests.graphs import evaluate, small_cnn
 
 MODEL = small_cnn()
@@ -17,7 +17,7 @@ rows = pytest.mark.parametrize(("name", "row"), TARGETS.items(), ids=TARGETS)
 
 @rows
 def test_a_target_runs_the_whole_model_itself_or_says_why_not(name: str, row: Target) -> None:
-    if row.provider in onnxruntime.get_available_providers():
+    if row.why_not(row.provider) is None if row.emulated else row.provider in onnxruntime.get_available_providers():
         session = open_session(name, DATA, model_name="float.onnx")
         assert set(session.nodes_by_provider) == {row.provider}
         assert sum(session.nodes_by_provider.values()) > 0
@@ -28,8 +28,9 @@ def test_a_target_runs_the_whole_model_itself_or_says_why_not(name: str, row: Ta
         open_session(name, DATA, model_name="float.onnx")
     assert caught.value.exit_code == ExitCode.TARGET_UNAVAILABLE
     assert caught.value.message.startswith(f"{name}: not available here: ")
-    assert row.provider in caught.value.message
-    assert onnxruntime.__version__ in caught.value.message
+    if not row.emulated:
+        assert row.provider in caught.value.message
+        assert onnxruntime.__version__ in caught.value.message
     assert caught.value.next_step == row.remedy
 
 
@@ -56,8 +57,24 @@ def test_a_row_names_a_provider_that_onnx_runtime_knows(name: str, row: Target) 
 
 
 def test_no_two_rows_are_the_same() -> None:
-    assert len({row.provider for row in TARGETS.values()}) == len(TARGETS)
+    assert len({(row.provider, row.emulated) for row in TARGETS.values()}) == len(TARGETS)
     assert len({row.summary for row in TARGETS.values()}) == len(TARGETS)
+
+
+@rows
+def test_a_machine_after_the_provider_is_emulated_and_has_no_clock(name: str, row: Target) -> None:
+    assert ("@" in name) == (row.emulated is not None) == (row.clock == "emulated")
+
+
+@rows
+def test_a_latency_is_asked_only_of_a_target_with_a_clock(name: str, row: Target) -> None:
+    if row.clock == "measured":
+        require_clock(name)
+        return
+    with pytest.raises(UsageError, match=f"{name}: is {row.clock}") as caught:
+        require_clock(name)
+    assert "no latency" in caught.value.message
+    assert f"edgecnn validate --provider {name}" in caught.value.next_step
 
 
 def test_the_cpu_is_always_there() -> None:

@@ -1,0 +1,118 @@
+"""What the emulated Python runs: a model in, batches in, logits out.
+
+It stands alone: the Python of another architecture has only numpy and onnxruntime, no edgecnn. Frames go over stdin
+and stdout, both ways alike::
+
+    b"EDGE" | length of the header, u32 | length of the body, u64 | header, JSON | body, bytes
+
+The worker greets first, then answers one frame with one frame until its stdin ends.
+"""
+
+import json
+import os
+import struct
+from typing import IO, Any
+
+MAGIC = b"EDGE"
+PREFIX = struct.Struct("<4sIQ")
+Header = dict[str, Any]
+
+
+def pack(header: Header, body: bytes = b"") -> bytes:
+    """Return one frame."""
+    text = json.dumps(header).encode()
+    return PREFIX.pack(MAGIC, len(text), len(body)) + text + body
+
+
+def main() -> None:
+    """Serve until stdin ends."""
+    _leave_no_core_file()
+    requests = os.fdopen(os.dup(0), "rb")
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a library prints must not end up between the frames
+    _send(answers, _greeting())
+    session = None
+    while (received := _receive(requests)) is not None:
+        header, body = received
+        try:
+            if header["do"] == "open":
+                session = _open(body, header["threads"])
+                _send(answers, {"nodes": _nodes_by_provider(session)})
+            else:
+                logits = _run(session, header, body)
+                _send(answers, {"shape": logits.shape}, logits.tobytes())
+        except Exception as error:  # noqa: BLE001 - carried over to the process that asked, which raises
+            lines = str(error).splitlines()
+            _send(answers, {"error": lines[0] if lines else type(error).__name__})
+
+
+def _leave_no_core_file() -> None:
+    """QEMU writes one into the working folder when the program it runs crashes."""
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _greeting() -> Header:
+    import platform
+
+    import numpy
+    import onnxruntime
+
+    # numpy asks the CPU itself, so this is what the emulator shows to onnxruntime, too.
+    from numpy._core._multiarray_umath import __cpu_features__ as features  # type: ignore[import-not-found]
+
+    return {
+        "machine": platform.machine(),
+        "system": f"{platform.system()} {platform.release()}",
+        "cores": os.cpu_count() or 1,
+        "features": sorted(name for name, present in features.items() if present),
+        "versions": {
+            "python": platform.python_version(),
+            "numpy": numpy.__version__,
+            "onnxruntime": onnxruntime.__version__,
+        },
+    }
+
+
+def _open(model: bytes, threads: int) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def _nodes_by_provider(session: Any) -> dict[str, int]:
+    nodes: dict[str, int] = {}
+    for subgraph in session.get_provider_graph_assignment_info():
+        nodes[subgraph.ep_name] = nodes.get(subgraph.ep_name, 0) + len(subgraph.get_nodes())
+    return nodes
+
+
+def _run(session: Any, header: Header, body: bytes) -> Any:
+    import numpy
+
+    batch = numpy.frombuffer(body, header["dtype"]).reshape(header["shape"])
+    (logits,) = session.run(None, {header["input"]: batch})
+    return numpy.ascontiguousarray(logits, "<f4")
+
+
+def _send(stream: IO[bytes], header: Header, body: bytes = b"") -> None:
+    stream.write(pack(header, body))
+    stream.flush()
+
+
+def _receive(stream: IO[bytes]) -> tuple[Header, bytes] | None:
+    prefix = stream.read(PREFIX.size)
+    if len(prefix) < PREFIX.size:
+        return None
+    _, header_bytes, body_bytes = PREFIX.unpack(prefix)
+    return json.loads(stream.read(header_bytes)), stream.read(body_bytes)
+
+
+if __name__ == "__main__":
+    main()

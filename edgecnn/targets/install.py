@@ -1,0 +1,192 @@
+"""``edgecnn targets install``: set up what an emulated target needs, wholly or not at all."""
+
+import contextlib
+import importlib.util
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgecnn.bundle.atomic import explain_write_error
+from edgecnn.errors import TargetError, UsageError
+from edgecnn.progress import SILENT, Progress
+from edgecnn.targets import TARGETS, sysroot, target
+from edgecnn.targets.debian import ForeignPackages, call
+from edgecnn.targets.emulated import greet
+from edgecnn.targets.emulator import ARM64, PACKAGE, EmulatedCpu
+from edgecnn.targets.worker_process import WorkerProcess
+
+_BUILDING = ".building-"
+#: The wheels say from which glibc on they run; Debian 12 has 2.36.
+_PLATFORMS = (*tuple(f"manylinux_2_{minor}_aarch64" for minor in range(36, 16, -1)), "manylinux2014_aarch64")
+_STEPS = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Installed:
+    """A target that is ready.
+
+    Attributes:
+        target: its name.
+        folder: what was set up for it, or None where the emulator is all it needs.
+        emulator: the emulator's path.
+        unchanged: True if it was ready before.
+    """
+
+    target: str
+    folder: Path | None
+    emulator: str
+    unchanged: bool
+
+
+def install_target(name: str, *, force: bool = False, progress: Progress = SILENT) -> Installed:
+    """Set up an emulated target; what is there already is left alone.
+
+    Args:
+        name: row of the target table.
+        force: make it anew.
+        progress: told each step.
+
+    Raises:
+        UsageError: there is no such target, or nothing that could be installed for it.
+        TargetError: it cannot be set up here; nothing was changed, but for a system package that was installed.
+        BundleError: the cache folder cannot be written.
+        StorageError: the disk is full.
+    """
+    row = target(name)
+    if row.emulated is None:
+        known = ", ".join(name for name, row in TARGETS.items() if row.emulated)
+        raise UsageError(f"{name}: is not installed by edgecnn; these are: {known}.", next_step=row.remedy)
+    cpu = row.emulated
+    ready = row.why_not(row.provider) is None
+    if not ready or force:
+        _require_emulator(cpu, progress)
+        if cpu.cpuinfo is not None:
+            _make_sysroot(cpu, progress, force=force)
+        if reason := row.why_not(row.provider):
+            raise TargetError(f"{name}: still not available here: {reason}.", next_step=row.remedy)
+        if cpu.cpuinfo is None:
+            progress.say(f"starting this Python on {cpu.title}")
+            _prove(cpu, None)
+    return Installed(
+        target=name,
+        folder=sysroot.folder() if cpu.cpuinfo is not None else None,
+        emulator=shutil.which(cpu.emulator) or cpu.emulator,
+        unchanged=ready and not force,
+    )
+
+
+def _require_emulator(cpu: EmulatedCpu, progress: Progress) -> None:
+    """Install Debian's package of QEMU, if root; nobody's password is asked for."""
+    if shutil.which(cpu.emulator) is not None:
+        return
+    remedy = f"as root: apt-get install {PACKAGE}"
+    if shutil.which("apt-get") is None or not hasattr(os, "geteuid") or os.geteuid() != 0:
+        raise TargetError(f"{cpu.emulator} is not on PATH.", next_step=remedy)
+    progress.say(f"installing the system's package {PACKAGE} with apt-get")
+    install = ["apt-get", "install", "--yes", "-qq", "--no-install-recommends", PACKAGE]
+    try:
+        call(install, what=PACKAGE, next_step=remedy)
+    except TargetError:  # a bare container has no lists of packages yet
+        call(["apt-get", "update", "-qq"], what=PACKAGE, next_step=remedy)
+        call(install, what=PACKAGE, next_step=remedy)
+
+
+def _make_sysroot(cpu: EmulatedCpu, progress: Progress, *, force: bool) -> None:
+    """Build the arm64 Python beside its place, try it, and only then rename it."""
+    final = sysroot.folder()
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        with _alone(final.parent):
+            if sysroot.prefix(final, cpu.name).is_dir() and not force:  # another process has just made it
+                return
+            _remove_unfinished(final.parent)
+            with tempfile.TemporaryDirectory(prefix=_BUILDING, dir=final.parent) as scratch:
+                built = Path(scratch) / "root"
+                built.mkdir()
+                _build(built, Path(scratch), cpu, progress)
+                if final.exists():
+                    final.rename(Path(scratch) / "old")
+                built.rename(final)
+    except OSError as error:
+        raise explain_write_error(error, final) from error
+
+
+def _build(root: Path, scratch: Path, cpu: EmulatedCpu, progress: Progress) -> None:
+    task = f"install {cpu.name}"
+
+    def begin(step: int, text: str) -> None:
+        progress.say(f"{step + 1}/{_STEPS} {text}")
+        progress.update(task, step, _STEPS)
+
+    begin(0, "reading the lists of Debian packages for arm64 (the system's own are not touched)")
+    packages = ForeignPackages("arm64", scratch)
+    packages.update()
+    version = packages.python_version()
+    begin(1, f"fetching and unpacking Python {version} for arm64")
+    packages.unpack([f"python{version}-minimal", f"libpython{version}-stdlib", "libstdc++6"], root)
+    begin(2, f"fetching {sysroot.wanted()} for arm64")
+    _fetch_wheels(root / "site", version)
+    begin(3, "planting what each CPU says of itself")
+    sysroot.plant(root, {each.name: each.cpuinfo for each in ARM64 if each.cpuinfo is not None})
+    begin(4, f"starting it on {', '.join(each.title for each in ARM64)}")
+    for each in ARM64:
+        _prove(each, root)
+    progress.update(task, _STEPS, _STEPS)
+
+
+def _fetch_wheels(site: Path, version: str) -> None:
+    if importlib.util.find_spec("pip") is None:
+        raise TargetError(
+            f"{sys.executable} has no pip, which fetches the wheels for arm64.",
+            next_step=f"{sys.executable} -m ensurepip, then the same command again",
+        )
+    wheels = sysroot.versions()
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check", "--no-deps"]
+    platforms = [word for name in _PLATFORMS for word in ("--platform", name)]
+    place = ["--python-version", version, "--only-binary=:all:", "--target", str(site)]
+    call(
+        [*pip, *platforms, *place, *(f"{name}=={found}" for name, found in wheels.items())],
+        what=f"wheels of {sysroot.wanted()} for arm64 and Python {version}",
+        next_step="see whether pip reaches its index here, then the same command again",
+    )
+
+
+def _prove(cpu: EmulatedCpu, root: Path | None) -> None:
+    """Start the worker, which imports onnxruntime there, and see that the CPU is the one that was asked for."""
+    command = cpu.command() if root is None else cpu.command_in(root)
+    worker = WorkerProcess(command, environment=cpu.environment(), name=cpu.title)
+    try:
+        greet(worker, cpu, cpu.title)
+    finally:
+        worker.close()
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep a second installation out; the system releases the lock when the process dies.
+
+    Raises:
+        TargetError: there is one.
+    """
+    import fcntl
+
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise TargetError(
+            f"{folder}: another edgecnn targets install is at work.", next_step="wait for it, then the same command"
+        ) from error
+    finally:
+        os.close(descriptor)
+
+
+def _remove_unfinished(folder: Path) -> None:
+    """Remove what a killed installation left; call it only while alone."""
+    for path in folder.glob(f"{_BUILDING}*"):
+        shutil.rmtree(path, ignore_errors=True)
