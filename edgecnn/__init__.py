@@ -32,8 +32,10 @@ if TYPE_CHECKING:
     from edgecnn.pipeline.inspect import Inspection, inspect
     from edgecnn.pipeline.profile import Profile, profile
     from edgecnn.pipeline.quantize import quantize
+    from edgecnn.pipeline.quantize_settings import QuantizeSettings
     from edgecnn.pipeline.report import write_report
     from edgecnn.pipeline.run import RunResult, RunSettings, run
+    from edgecnn.pipeline.sensitivity import sensitivity
     from edgecnn.pipeline.simplify import simplify
     from edgecnn.pipeline.simplify_file import SimplifiedFile, simplify_file
     from edgecnn.pipeline.train import train
@@ -57,6 +59,7 @@ __all__ = [
     "Options",
     "Outcome",
     "Profile",
+    "QuantizeSettings",
     "RunResult",
     "RunSettings",
     "SimplifiedFile",
@@ -69,6 +72,7 @@ __all__ = [
     "profile",
     "quantize",
     "run",
+    "sensitivity",
     "simplify",
     "simplify_file",
     "train",
@@ -90,6 +94,7 @@ _HOMES = {
     "Options": "edgecnn.pipeline.context",
     "Outcome": "edgecnn.pipeline.context",
     "Profile": "edgecnn.pipeline.profile",
+    "QuantizeSettings": "edgecnn.pipeline.quantize_settings",
     "RunResult": "edgecnn.pipeline.run",
     "RunSettings": "edgecnn.pipeline.run",
     "SimplifiedFile": "edgecnn.pipeline.simplify_file",
@@ -101,6 +106,7 @@ _HOMES = {
     "profile": "edgecnn.pipeline.profile",
     "quantize": "edgecnn.pipeline.quantize",
     "run": "edgecnn.pipeline.run",
+    "sensitivity": "edgecnn.pipeline.sensitivity",
     "simplify": "edgecnn.pipeline.simplify",
     "simplify_file": "edgecnn.pipeline.simplify_file",
     "train": "edgecnn.pipeline.train",

@@ -22,6 +22,7 @@ from edgecnn.options import (
     Data,
     Epochs,
     Force,
+    HeldOut,
     Images,
     Json,
     LearningRate,
@@ -96,6 +97,7 @@ def run(
 ) -> None:
     """Train, export, simplify, quantize, validate, bench and report; goes on where it stopped."""
     from edgecnn.measure.latency import BenchSettings
+    from edgecnn.pipeline.quantize_settings import QuantizeSettings
     from edgecnn.pipeline.run import RunSettings
     from edgecnn.pipeline.run import run as run_pipeline
     from edgecnn.pipeline.verdict import Gates, parse_size
@@ -104,8 +106,7 @@ def run(
     settings = RunSettings(
         model=model,
         training=_training(epochs, learning_rate, seed),
-        recipe=recipe or _default_recipe(),
-        n_images=images,
+        quantize=QuantizeSettings(recipe=recipe, n_images=images),
         bench=BenchSettings(batch=batch, threads=threads),
         targets=tuple(provider or ["cpu"]),
         gates=Gates(
@@ -276,7 +277,11 @@ def quantize(
     bundle: Bundle = None,
     data: Data = None,
     recipe: Recipe = None,
+    max_drop: Annotated[
+        float | None, typer.Option("--max-drop", help="Search for the cheapest way to lose no more points than this.")
+    ] = None,
     images: Images = None,
+    held_out: HeldOut = None,
     seed: Seed = 0,
     cache: Cache = None,
     force: Force = False,
@@ -284,15 +289,39 @@ def quantize(
 ) -> None:
     """Quantize to int8.onnx, calibrated on training images only."""
     from edgecnn.pipeline.quantize import quantize as quantize_model
+    from edgecnn.pipeline.quantize_settings import QuantizeSettings
+    from edgecnn.report import quantization as view
 
-    outcome = quantize_model(
-        model,
-        recipe_name=recipe or _default_recipe(),
-        n_images=images,
-        seed=seed,
-        options=_options(bundle, data, cache, force),
-    )
-    _show_made(outcome, json)
+    settings = QuantizeSettings(recipe=recipe, n_images=images, seed=seed, max_drop_pp=max_drop, n_held_out=held_out)
+    outcome = quantize_model(model, settings=settings, options=_options(bundle, data, cache, force))
+    search = outcome.manifest.search
+    _show_made(outcome, json, items=[] if search is None else view.search_items(search), more=view.search_view(search))
+    if search is not None and not search.met:
+        raise typer.Exit(ExitCode.GATE_FAILED)
+
+
+@app.command()
+def sensitivity(
+    bundle: Bundle = None,
+    data: Data = None,
+    recipe: Recipe = None,
+    images: Images = None,
+    held_out: HeldOut = None,
+    seed: Seed = 0,
+    cache: Cache = None,
+    json: Json = False,
+) -> None:
+    """Measure what each layer costs when it is quantized, ranked."""
+    from edgecnn.pipeline.quantize_settings import QuantizeSettings
+    from edgecnn.pipeline.sensitivity import sensitivity as measure
+    from edgecnn.report import quantization as view
+
+    settings = QuantizeSettings(recipe=recipe, n_images=images, seed=seed, n_held_out=held_out)
+    folder, record = measure(settings=settings, options=_options(bundle, data, cache, False))
+    if json:
+        show_json(view.sensitivity_view(str(folder), record))
+    else:
+        terminal.show(*view.sensitivity_items(record))
 
 
 @app.command()
@@ -466,12 +495,6 @@ def _training(epochs: int | None, learning_rate: float | None, seed: int) -> Any
     from edgecnn.training.settings import make_settings
 
     return make_settings(epochs=epochs, learning_rate=learning_rate, seed=seed)
-
-
-def _default_recipe() -> str:
-    from edgecnn.quantization import DEFAULT_RECIPE
-
-    return DEFAULT_RECIPE
 
 
 def _show_made(

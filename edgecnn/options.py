@@ -28,11 +28,16 @@ Provider = Annotated[
 ]
 MaxDrop = Annotated[float, typer.Option("--max-drop", help="Fail if int8 loses more top-1 than this, in points.")]
 RequireSpeedup = Annotated[bool, typer.Option("--require-speedup", help="Fail unless int8 is faster than float.")]
-Recipe = Annotated[str | None, typer.Option("--recipe", help="Row of the recipe table; an unknown name lists them.")]
+Recipe = Annotated[
+    str | None, typer.Option("--recipe", help="A recipe's name, or a .toml file; an unknown name lists them.")
+]
 Images = Annotated[
     int | None, typer.Option("--images", help="Training images to calibrate on. Default: 512, or all of a smaller set.")
 ]
 TestImages = Annotated[int | None, typer.Option("--images", help="How many test images, chosen by seed. Default: all.")]
+HeldOut = Annotated[
+    int | None, typer.Option("--held-out", help="Other training images to judge on. Default: 2000, or what is left.")
+]
 Epochs = Annotated[int | None, typer.Option("--epochs", help="Passes over the training images.")]
 LearningRate = Annotated[float | None, typer.Option("--learning-rate", help="Peak of the one-cycle schedule.")]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]

@@ -171,6 +171,52 @@ class CalibrationRecord(Record):
     image_sha256: tuple[Sha256, ...]
 
 
+class JudgementRecord(Record):
+    """A quantized model against float, on training images held apart; infinite ratios are null."""
+
+    drop_pp: float
+    drop_pp_low: float
+    drop_pp_high: float
+    sqnr_db: float | None
+
+
+class TryRecord(JudgementRecord):
+    """One recipe that a search tried."""
+
+    recipe: str
+    float_layers: tuple[str, ...]
+    met: bool
+
+
+class SearchRecord(Record):
+    """A search for the cheapest recipe that loses no more than ``max_drop_pp``: every try, in order."""
+
+    max_drop_pp: float
+    met: bool
+    n: Annotated[int, Field(gt=0)]
+    tries: tuple[TryRecord, ...]
+
+
+class LayerSensitivityRecord(Record):
+    """What quantizing one layer costs: it alone in integers, and all but it."""
+
+    layer: str
+    op: str
+    weight_sqnr_db: float | None
+    activation_sqnr_db: float | None
+    alone: JudgementRecord
+    all_but: JudgementRecord
+
+
+class SensitivityRecord(Record):
+    """Every layer, the one that costs most first, and the whole network with the same recipe."""
+
+    recipe: str
+    n: Annotated[int, Field(gt=0)]
+    whole: JudgementRecord
+    layers: tuple[LayerSensitivityRecord, ...]
+
+
 class MachineRecord(Record):
     """The machine a figure was measured on, and the software it ran."""
 
@@ -320,6 +366,9 @@ class Manifest(Record):
     parity: tuple[ParityRecord, ...] = ()
     simplification: SimplificationRecord | None = None
     calibration: CalibrationRecord | None = None
+    float_layers: tuple[str, ...] = ()
+    search: SearchRecord | None = None
+    sensitivity: SensitivityRecord | None = None
     validation: tuple[ValidationResult, ...] = ()
     saturation: SaturationRecord | None = None
     latency: tuple[LatencyResult, ...] = ()

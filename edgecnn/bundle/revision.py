@@ -23,7 +23,7 @@ def without(manifest: Manifest, stages: set[StageName]) -> Manifest:
     if "simplify" in stages:
         cleared["simplification"] = None
     if "quantize" in stages:
-        cleared["calibration"] = None
+        cleared |= {"calibration": None, "float_layers": (), "search": None, "sensitivity": None}
     if "validate" in stages:
         cleared |= {"validation": (), "saturation": None, "checks": ()}
     if "bench" in stages:

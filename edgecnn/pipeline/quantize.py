@@ -1,16 +1,16 @@
 """Stage 4: ``float.onnx`` to ``int8.onnx``, calibrated on training images only."""
 
 import importlib.metadata
-from dataclasses import asdict
 from pathlib import Path
 
 from edgecnn import data as data_room
 from edgecnn.bundle import Bundle
 from edgecnn.bundle.atomic import sha256_bytes
 from edgecnn.bundle.locate import default_folder, newest_folder
-from edgecnn.bundle.manifest import MANIFEST, NetworkRecord
+from edgecnn.bundle.manifest import MANIFEST, Artifact, NetworkRecord, SearchRecord, TryRecord
 from edgecnn.data import Dataset
-from edgecnn.errors import BundleError, DataError, ModelError, UsageError
+from edgecnn.errors import BundleError, DataError, ModelError
+from edgecnn.pipeline.calibration_job import CalibrationJob, calibration_job, judgement_fields
 from edgecnn.pipeline.context import (
     Options,
     Outcome,
@@ -22,92 +22,137 @@ from edgecnn.pipeline.context import (
     working_on,
 )
 from edgecnn.pipeline.export import FLOAT_MODEL
-from edgecnn.quantization import DEFAULT_RECIPE, recipe
-from edgecnn.quantization.calibration import choose_calibration_images, count_calibration_images
+from edgecnn.pipeline.quantize_settings import QuantizeSettings
 
 INT8_MODEL = "int8.onnx"
-#: Training images to calibrate on, unless the user says otherwise or the set is smaller.
-N_IMAGES = 512
 
 
 def quantize(
     model: Path | str | None = None,
     *,
-    recipe_name: str = DEFAULT_RECIPE,
-    n_images: int | None = None,
-    seed: int = 0,
+    settings: QuantizeSettings | None = None,
     options: Options | None = None,
 ) -> Outcome:
     """Quantize a float model to static int8 and write ``int8.onnx``.
 
     Args:
         model: a float ONNX file to make a bundle of; None for the bundle's ``float.onnx``.
-        recipe_name: a row of the recipe table.
-        n_images: training images to calibrate on; None for 512, or all of a smaller set.
-        seed: of their choice.
+        settings: the recipe, or the budget of a search for one, and the images.
         options: bundle (default: the newest), data (default: the bundle's), and so on.
 
+    Returns:
+        The outcome. Where a search did not meet its budget, ``manifest.search.met`` is False and ``int8.onnx`` is the
+        best that was found.
+
     Raises:
-        UsageError: no such recipe, or a negative seed.
+        UsageError: no such recipe.
         ModelError: the model cannot be read, or is quantized already.
         DataError: there are not enough training images that are not test images.
     """
-    options = options or Options()
-    recipe(recipe_name)
-    if seed < 0:
-        raise UsageError(f"quantize: --seed must be at least 0, found {seed}.", next_step="--seed 0")
+    options, settings = options or Options(), settings or QuantizeSettings()
+    settings.recipes()  # an unknown one is said before anything is read
     if model is None:
         with working_on(options.bundle or newest_folder()) as bundle:
             dataset = choose_dataset(options, bundle.manifest, *input_size(bundle, FLOAT_MODEL))
-            return quantize_stage(bundle, dataset, options, recipe_name, n_images, seed)
+            return quantize_stage(bundle, dataset, options, settings)
     path = Path(model)
     data = _read_float_model(path)
     folder = options.bundle or (path.parent if (path.parent / MANIFEST).is_file() else default_folder(path.stem))
     dataset = _images_for(path, data, folder, options)
     with working_on(folder, create=True) as bundle:
         _adopt(bundle, path, data, dataset, options)
-        return quantize_stage(bundle, dataset, options, recipe_name, n_images, seed)
+        return quantize_stage(bundle, dataset, options, settings)
 
 
 def quantize_stage(
-    bundle: Bundle,
-    dataset: Dataset,
-    options: Options,
-    recipe_name: str = DEFAULT_RECIPE,
-    n_images: int | None = None,
-    seed: int = 0,
+    bundle: Bundle, dataset: Dataset, options: Options, settings: QuantizeSettings | None = None
 ) -> Outcome:
     """Quantize inside a locked bundle; see :func:`quantize`."""
-    chosen = recipe(recipe_name)
+    settings = settings or QuantizeSettings()
     model = bundle.read(FLOAT_MODEL, next_step="edgecnn export model.pt")
-    parent = sha256_bytes(model)
-    if n_images is None:
-        n_images = min(N_IMAGES, count_calibration_images(dataset)) or N_IMAGES
-    settings = {key: value for key, value in asdict(chosen).items() if key != "summary"}
+    job = calibration_job(bundle, dataset, model, settings, options)
     work = Work(
         bundle=bundle,
         stage="quantize",
-        inputs={FLOAT_MODEL: parent, "data": dataset.sha256},
-        settings={"recipe": {"name": chosen.name, **settings}, "images": n_images, "seed": seed},
+        inputs={FLOAT_MODEL: sha256_bytes(model), "data": dataset.sha256},
+        settings=job.recorded(),
     )
     if not options.force and work.is_done():
         return work.unchanged()
-    from edgecnn.measure.latency import available_cpus
-    from edgecnn.quantization.static import quantize_model
+    job.choose_images()
+    if settings.max_drop_pp is None:
+        products, changes = _by_recipe(bundle, job)
+    else:
+        products, changes = _by_search(job, settings.max_drop_pp)
+    left = changes["float_layers"]
+    if left:
+        options.progress.say(f"still float: {', '.join(map(str, left))}")  # type: ignore[call-overload]
+    return work.finish(products, {**changes, "calibration": job.calibration})
 
-    images, calibration = choose_calibration_images(dataset, n_images, seed)
-    options.progress.say(f"quantizing with {chosen.name} on {n_images} training images")
-    data = quantize_model(
-        model,
-        images,
-        chosen,
-        name=str(bundle.path(FLOAT_MODEL)),
-        threads=available_cpus(),
-        progress=options.progress,
+
+_Made = tuple[list[tuple[Artifact, bytes]], dict[str, object]]
+
+
+def _by_recipe(bundle: Bundle, job: CalibrationJob) -> _Made:
+    """Quantize by one recipe; ranges that the bundle holds for it are not looked for again."""
+    from edgecnn.quantization.range_cache import RANGES, range_key, read_ranges, write_ranges
+    from edgecnn.quantization.static import quantize_prepared
+
+    (chosen,) = job.recipes
+    key = range_key(sha256_bytes(job.model), job.calibration.image_sha256, chosen)
+    known = None
+    if bundle.manifest.artifact(RANGES) is not None:
+        known = read_ranges(bundle.read(RANGES, next_step="edgecnn quantize --force"), key)
+    n = len(job.images)
+    where = "the bundle holds their ranges" if known is not None else f"on {n} training images"
+    job.progress.say(f"quantizing with {chosen.name}, {where}")
+    prepared = job.prepare(chosen, known=known)
+    quantized = quantize_prepared(prepared, job.images, chosen, threads=job.threads, progress=job.progress)
+    ranges = write_ranges(key, prepared.ranges(chosen))
+    products = [_artifact(job, quantized.data), (describe_artifact("quantize", RANGES, ranges), ranges)]
+    return products, {"float_layers": quantized.float_layers, "search": None}
+
+
+def _by_search(job: CalibrationJob, max_drop_pp: float) -> _Made:
+    """Quantize by the cheapest recipe that holds the budget, with the fewest float layers."""
+    from edgecnn.quantization.search import search
+
+    job.progress.say(
+        f"searching for at most {max_drop_pp:g} points lost on {len(job.held_out)} training images, "
+        f"other than the {len(job.images)} that set the ranges"
     )
+    found = search(
+        job.recipes,
+        max_drop_pp,
+        job.prepare,
+        job.images,
+        job.judge(),
+        threads=job.threads,
+        progress=job.progress,
+    )
+    record = SearchRecord(
+        max_drop_pp=max_drop_pp,
+        met=found.best.met,
+        n=len(job.held_out),
+        tries=tuple(
+            TryRecord(
+                **judgement_fields(one.judgement),
+                recipe=one.recipe.name,
+                float_layers=one.recipe.float_layers,
+                met=one.met,
+            )
+            for one in found.tries
+        ),
+    )
+    if not found.best.met:
+        job.progress.say(f"nothing loses less than {max_drop_pp:g} points; {found.best.recipe.name} loses least")
+    changes: dict[str, object] = {"float_layers": found.quantized.float_layers, "search": record}
+    return [_artifact(job, found.quantized.data)], changes
+
+
+def _artifact(job: CalibrationJob, data: bytes) -> tuple[Artifact, bytes]:
     tools = {name: importlib.metadata.version(name) for name in ("onnx", "onnxruntime")}
-    artifact = describe_artifact("quantize", INT8_MODEL, data, parent_sha256=parent, tools=tools)
-    return work.finish([(artifact, data)], {"calibration": calibration})
+    return describe_artifact("quantize", INT8_MODEL, data, parent_sha256=sha256_bytes(job.model), tools=tools), data
 
 
 def _read_float_model(path: Path) -> bytes:

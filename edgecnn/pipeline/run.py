@@ -15,12 +15,12 @@ from edgecnn.pipeline.bench import bench_stage
 from edgecnn.pipeline.context import Options, Outcome, input_size, working_on
 from edgecnn.pipeline.export import FLOAT_MODEL, export_stage
 from edgecnn.pipeline.quantize import quantize_stage
+from edgecnn.pipeline.quantize_settings import QuantizeSettings
 from edgecnn.pipeline.report import report_stage
 from edgecnn.pipeline.simplify import simplify_stage
 from edgecnn.pipeline.train import train_stage
 from edgecnn.pipeline.validate import validate_stage
 from edgecnn.pipeline.verdict import Gates, Verdict, all_checks
-from edgecnn.quantization import DEFAULT_RECIPE, recipe
 from edgecnn.quantization.calibration import choose_calibration_images
 from edgecnn.targets import TARGETS, require, require_clock
 from edgecnn.training import TrainingSettings
@@ -32,8 +32,7 @@ class RunSettings:
 
     model: str = "simplecnn"
     training: TrainingSettings = field(default_factory=TrainingSettings)
-    recipe: str = DEFAULT_RECIPE
-    n_images: int | None = None
+    quantize: QuantizeSettings = field(default_factory=QuantizeSettings)
     bench: BenchSettings = field(default_factory=BenchSettings)
     targets: tuple[str, ...] = ("cpu",)
     gates: Gates = field(default_factory=Gates)
@@ -68,15 +67,15 @@ def run(*, settings: RunSettings | None = None, options: Options | None = None) 
     settings = settings or RunSettings()
     options = options or Options()
     model_spec(settings.model)
-    recipe(settings.recipe)
+    settings.quantize.recipes()
     for name in settings.targets:
         if settings.gates.require_speedup:  # without a latency there would be nothing that could fail
             require_clock(name)
         require(name)
     folder = options.bundle or default_folder(settings.model)
     dataset = _images(folder, settings, options)
-    if settings.n_images is not None:  # too few would else be found after the training
-        choose_calibration_images(dataset, settings.n_images, seed=0)
+    if settings.quantize.n_images is not None:  # too few would else be found after the training
+        choose_calibration_images(dataset, settings.quantize.n_images, seed=0)
     with working_on(folder, create=True) as bundle:
         outcomes = [_announce(stage(), options) for stage in _stages(bundle, dataset, settings, options)]
         verdict = Verdict(checks=all_checks(bundle.manifest, settings.gates))
@@ -92,7 +91,7 @@ def _stages(
         ("train", lambda: train_stage(bundle, dataset, settings.model, settings.training, options)),
         ("export", lambda: export_stage(bundle, dataset, options)),
         ("simplify", lambda: simplify_stage(bundle, dataset, options)),
-        ("quantize", lambda: quantize_stage(bundle, dataset, options, settings.recipe, settings.n_images)),
+        ("quantize", lambda: quantize_stage(bundle, dataset, options, settings.quantize)),
         ("validate", lambda: validate_stage(bundle, dataset, options, settings.targets)),
     ]
     if timed := [name for name in settings.targets if TARGETS[name].clock == "measured"]:

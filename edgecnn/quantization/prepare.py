@@ -34,17 +34,21 @@ class Prepared:
         model: equalized if the recipe says so, with the type of every tensor that can be told.
         spec: its input.
         observed: what was seen of each activation.
+        known: the ranges, where they were found before and nothing was looked at.
     """
 
     model: "ModelProto"
     spec: "TensorSpec"
     observed: Mapping[str, Observed]
+    known: Mapping[str, Range] | None = None
 
     def ranges(self, recipe: Recipe) -> dict[str, Range]:
         """Return the range of each activation as the recipe chooses it.
 
         What a Relu or Clip alone reads gets the range of what that gives: more need not be told apart.
         """
+        if self.known is not None:
+            return dict(self.known)
         methods = {
             output: method
             for node in self.model.graph.node
@@ -88,7 +92,14 @@ def read_float_model(data: bytes, name: str, *, needs_opset: int) -> "ModelProto
 
 
 def prepare(
-    model: "ModelProto", images: Images, recipe: Recipe, *, name: str, threads: int, progress: Progress
+    model: "ModelProto",
+    images: Images,
+    recipe: Recipe,
+    *,
+    name: str,
+    threads: int,
+    progress: Progress,
+    known: Mapping[str, Range] | None = None,
 ) -> Prepared:
     """Equalize a float model if the recipe says so, and look at its activations.
 
@@ -99,6 +110,7 @@ def prepare(
         name: what to call the model in a message.
         threads: for running the float model.
         progress: told the calibration images done.
+        known: the ranges that this recipe gave on these images before.
 
     Raises:
         UsageError: the recipe names a layer that the model has not.
@@ -113,6 +125,8 @@ def prepare(
         seen = clip_ranges(model, images, threads=threads, progress=progress)
         model = equalize(model, ranges=seen, name=name).model
     model = onnx.shape_inference.infer_shapes(model)
+    if known is not None:
+        return Prepared(model=model, spec=spec, observed={}, known=known)
     tensors = activations(model, recipe)
     methods = {recipe.ranges, *(method for _, method in recipe.layer_ranges)}
     counted = tensors if any(RANGE_METHODS[method].needs_histogram for method in methods) else []

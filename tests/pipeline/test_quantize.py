@@ -12,6 +12,7 @@ from edgecnn.errors import BundleError, DataError, ModelError, UsageError
 from edgecnn.graph import onnx_file
 from edgecnn.pipeline.context import Options, Outcome
 from edgecnn.pipeline.quantize import quantize
+from edgecnn.pipeline.quantize_settings import QuantizeSettings
 from tests.bundles import fast_model, read_manifest, save_npz, snapshot, times
 
 OTHER_RECIPE = "u8s8-pertensor-minmax"
@@ -27,7 +28,7 @@ def go(
     force: bool = False,
 ) -> Outcome:
     options = Options(bundle=folder, data=str(data) if data else None, force=force)
-    return quantize(model, n_images=n_images, seed=seed, options=options)
+    return quantize(model, settings=QuantizeSettings(n_images=n_images, seed=seed), options=options)
 
 
 def test_the_finished_bundle_needs_no_quantizing(bundle_copy: Path) -> None:
@@ -45,7 +46,7 @@ def test_force_gives_the_same_bytes(bundle_copy: Path) -> None:
 
 def test_another_recipe_gives_another_file_and_strikes_what_was_measured(bundle_copy: Path) -> None:
     before = snapshot(bundle_copy)
-    outcome = quantize(recipe_name=OTHER_RECIPE, options=Options(bundle=bundle_copy))
+    outcome = quantize(settings=QuantizeSettings(recipe=OTHER_RECIPE), options=Options(bundle=bundle_copy))
     manifest = read_manifest(bundle_copy)
     assert snapshot(bundle_copy)["int8.onnx"] != before["int8.onnx"]
     assert set(manifest.stages) == {"train", "export", "simplify", "quantize"}
@@ -179,7 +180,7 @@ def test_numbers_below_their_least_are_refused(bundle_copy: Path, n_images: int,
 
 def test_an_unknown_recipe_lists_the_known_ones(bundle_copy: Path) -> None:
     with pytest.raises(UsageError, match="unknown recipe 'int4'; known: u8s8-perchannel-minmax-reduced, "):
-        quantize(recipe_name="int4", options=Options(bundle=bundle_copy))
+        quantize(settings=QuantizeSettings(recipe="int4"), options=Options(bundle=bundle_copy))
 
 
 def test_a_quantized_model_is_refused_before_anything_is_touched(finished_bundle: Path, tmp_path: Path) -> None:

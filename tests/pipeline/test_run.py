@@ -10,6 +10,7 @@ from edgecnn.measure.latency import BenchSettings
 from edgecnn.pipeline.context import Options
 from edgecnn.pipeline.export import export
 from edgecnn.pipeline.quantize import quantize
+from edgecnn.pipeline.quantize_settings import QuantizeSettings
 from edgecnn.pipeline.run import RunResult, RunSettings, run
 from edgecnn.pipeline.verdict import Gates
 from edgecnn.training import TrainingSettings
@@ -31,7 +32,7 @@ def settings(
     return RunSettings(
         model=model,
         training=TrainingSettings(epochs=epochs),
-        recipe=recipe,
+        quantize=QuantizeSettings(recipe=recipe),
         bench=QUICK,
         targets=targets,
         gates=gates or Gates(max_drop_pp=100),
@@ -178,7 +179,10 @@ def test_images_that_do_not_exist_make_no_folder(tmp_path: Path) -> None:
 
 def test_too_few_calibration_images_are_found_before_the_training(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="expected at least one calibration image, found 0"):
-        run(settings=RunSettings(n_images=0), options=Options(bundle=tmp_path / "bundle", data="digits"))
+        run(
+            settings=RunSettings(quantize=QuantizeSettings(n_images=0)),
+            options=Options(bundle=tmp_path / "bundle", data="digits"),
+        )
     assert not (tmp_path / "bundle").exists()
 
 

@@ -15,6 +15,7 @@ from edgecnn.errors import BundleError, DataError, EdgecnnError, ModelError, Sta
 from edgecnn.measure import accuracy
 from edgecnn.pipeline.context import Options, Outcome
 from edgecnn.pipeline.quantize import quantize
+from edgecnn.pipeline.quantize_settings import QuantizeSettings
 from edgecnn.pipeline.validate import choose_images, validate
 from edgecnn.pipeline.verdict import Gates, Verdict
 from edgecnn.progress import Progress
@@ -318,7 +319,9 @@ def test_int8_is_audited_for_saturation(bundle_copy: Path) -> None:
 
 
 def test_a_recipe_that_saturates_is_caught_without_an_emulator(bundle_copy: Path) -> None:
-    quantize(recipe_name="u8s8-perchannel-minmax", n_images=64, options=Options(bundle=bundle_copy))
+    quantize(
+        settings=QuantizeSettings(recipe="u8s8-perchannel-minmax", n_images=64), options=Options(bundle=bundle_copy)
+    )
     assert read_manifest(bundle_copy).saturation is None, "the audit of another file is no longer true"
     outcome, _ = go(bundle_copy)
     assert outcome.manifest.saturation is not None
@@ -338,7 +341,9 @@ def test_the_default_recipe_answers_alike_on_a_haswell_and_the_full_one_does_not
     safe = on_haswell()
     assert safe.int8_against_cpu == Difference(argmax_flips=0, max_abs_logit_difference=0)
     assert safe.machine.cpu_features == ("AVX2", "FMA3")
-    quantize(recipe_name="u8s8-perchannel-minmax", n_images=64, options=Options(bundle=bundle_copy))
+    quantize(
+        settings=QuantizeSettings(recipe="u8s8-perchannel-minmax", n_images=64), options=Options(bundle=bundle_copy)
+    )
     unsafe = on_haswell()
     assert unsafe.int8_against_cpu is not None
     assert unsafe.int8_against_cpu.max_abs_logit_difference > 0
