@@ -338,6 +338,7 @@ def validate(
     from edgecnn.pipeline.validate import validate as validate_bundle
     from edgecnn.pipeline.verdict import Gates
     from edgecnn.report import text, views
+    from edgecnn.report.fusion import fusion_items
 
     targets = provider or ["cpu"]
     outcome, verdict = validate_bundle(
@@ -346,17 +347,19 @@ def validate(
         gates=Gates(max_drop_pp=max_drop),
         options=_options(bundle, data, cache, False),
     )
-    saturation = outcome.manifest.saturation
+    saturation, fusion = outcome.manifest.saturation, outcome.manifest.fusion
     results = [row for row in outcome.manifest.validation if row.target in targets]
     if json:
         checked = list(zip(results, verdict.checks, strict=True))
-        show_json(views.validation_view(str(outcome.bundle), checked, verdict.word, saturation))
+        show_json(views.validation_view(str(outcome.bundle), checked, verdict.word, saturation, fusion))
     else:
         terminal.show(text.validation_table(results), *(text.class_table(row) for row in text.distinct(results)))
         if any(row.int8_against_cpu for row in results):
             terminal.show(text.against_cpu_table(results))
         if saturation is not None:
             terminal.show(*text.saturation_items(saturation))
+        if fusion is not None:
+            terminal.show(*fusion_items(fusion))
         terminal.show(text.checks_table(verdict.checks), text.verdict_line(str(outcome.bundle), verdict.passed))
     raise typer.Exit(verdict.exit_code)
 

@@ -36,7 +36,7 @@ Images = Annotated[
 ]
 TestImages = Annotated[int | None, typer.Option("--images", help="How many test images, chosen by seed. Default: all.")]
 HeldOut = Annotated[
-    int | None, typer.Option("--held-out", help="Other training images to judge on. Default: 2000, or what is left.")
+    int | None, typer.Option("--held-out", help="Other training images to judge on. Default: 5000, or what is left.")
 ]
 Epochs = Annotated[int | None, typer.Option("--epochs", help="Passes over the training images.")]
 LearningRate = Annotated[float | None, typer.Option("--learning-rate", help="Peak of the one-cycle schedule.")]

@@ -304,6 +304,23 @@ class SaturationRecord(Record):
         return tuple(layer for layer in self.layers if layer.outputs_that_can_saturate)
 
 
+class UnfusedRecord(Record):
+    """A node that ONNX Runtime runs in float although integers lie before or behind it."""
+
+    layer: str
+    op: str
+    reason: str
+
+
+class FusionRecord(Record):
+    """The int8 model with and without ONNX Runtime's graph optimizations, on ``n`` images."""
+
+    n: Annotated[int, Field(gt=0)]
+    argmax_flips: Annotated[int, Field(ge=0)]
+    max_abs_logit_difference: Annotated[float, Field(ge=0)]
+    unfused: tuple[UnfusedRecord, ...]
+
+
 class Latency(Record):
     """Latency of one inference call in microseconds; ``n`` calls were timed."""
 
@@ -371,6 +388,7 @@ class Manifest(Record):
     sensitivity: SensitivityRecord | None = None
     validation: tuple[ValidationResult, ...] = ()
     saturation: SaturationRecord | None = None
+    fusion: FusionRecord | None = None
     latency: tuple[LatencyResult, ...] = ()
     checks: tuple[Check, ...] = ()
 

@@ -25,7 +25,7 @@ def without(manifest: Manifest, stages: set[StageName]) -> Manifest:
     if "quantize" in stages:
         cleared |= {"calibration": None, "float_layers": (), "search": None, "sensitivity": None}
     if "validate" in stages:
-        cleared |= {"validation": (), "saturation": None, "checks": ()}
+        cleared |= {"validation": (), "saturation": None, "fusion": None, "checks": ()}
     if "bench" in stages:
         cleared |= {"latency": (), "checks": ()}
     return manifest.model_copy(

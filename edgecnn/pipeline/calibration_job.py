@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 #: Training images to calibrate on, unless the user says otherwise or the set is smaller.
 N_IMAGES = 512
 #: Other training images to judge on.
-N_HELD_OUT = 2000
+N_HELD_OUT = 5000
 
 
 @dataclass(kw_only=True)

@@ -22,7 +22,7 @@ class QuantizeSettings:
         n_images: training images to calibrate on; None for 512, or all of a smaller set.
         seed: of their choice.
         max_drop_pp: search for the cheapest quantization that loses no more top-1 than this, in percentage points.
-        n_held_out: other training images to judge on; None for 2,000, or all that are left of a smaller set.
+        n_held_out: other training images to judge on; None for 5,000, or all that are left of a smaller set.
     """
 
     recipe: str | None = None
@@ -40,7 +40,7 @@ class QuantizeSettings:
             )
         if self.n_held_out is not None and self.n_held_out < 1:
             raise UsageError(
-                f"quantize: --held-out must be at least 1, found {self.n_held_out}.", next_step="--held-out 2000"
+                f"quantize: --held-out must be at least 1, found {self.n_held_out}.", next_step="--held-out 5000"
             )
 
     def recipes(self) -> list[Recipe]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from edgecnn.bundle import Bundle
 from edgecnn.bundle.locate import newest_folder
-from edgecnn.bundle.manifest import MachineRecord, ValidationResult
+from edgecnn.bundle.manifest import FusionRecord, MachineRecord, ValidationResult
 from edgecnn.data import Dataset, Images
 from edgecnn.errors import DataError, UsageError
 from edgecnn.measure.machine import describe_machine
@@ -19,6 +19,7 @@ from edgecnn.pipeline.quantize import INT8_MODEL
 from edgecnn.pipeline.report import report_stage
 from edgecnn.pipeline.verdict import Gates, Verdict, check_drop, merge
 from edgecnn.progress import Progress
+from edgecnn.quantization.fusion import audit_fusion
 from edgecnn.quantization.saturation import audit_saturation
 from edgecnn.targets import require, running
 from edgecnn.targets.emulated import EmulatedSession
@@ -120,7 +121,15 @@ def validate_stage(
     results = _measure(targets, models, images, dataset, options.progress)
     kept = [old for old in bundle.manifest.validation if old.target not in targets]
     saturation = audit_saturation(models[INT8_MODEL], name=INT8_MODEL)
-    return work.finish((), {"validation": (*kept, *results), "saturation": saturation})
+    fusion = _audit_fusion(bundle, models[INT8_MODEL], images)
+    return work.finish((), {"validation": (*kept, *results), "saturation": saturation, "fusion": fusion})
+
+
+def _audit_fusion(bundle: Bundle, model: bytes, images: Images) -> FusionRecord:
+    artifact = bundle.manifest.artifact(INT8_MODEL)
+    assert artifact is not None
+    assert artifact.input is not None
+    return audit_fusion(model, images, artifact.input, name=INT8_MODEL)
 
 
 def choose_images(test: Images, n: int | None) -> Images:

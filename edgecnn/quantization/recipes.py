@@ -181,7 +181,7 @@ RECIPES: dict[str, Recipe] = _rows(
 )
 
 #: The same on every CPU, and no less accurate than the others; chosen in ``docs/quantization.md``.
-DEFAULT_RECIPE = "u8s8-perchannel-minmax-reduced"
+DEFAULT_RECIPE = "u8s8-perchannel-minmax-reduced-equalized-rounded-corrected"
 
 
 def recipe(name: str) -> Recipe:

@@ -22,8 +22,9 @@ from edgecnn.quantization.rounding import round_weights
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
 
-#: What is computed on integers. The activations and shape operators among them pass integers on; Add, Mul, Concat and
-#: the pools have integer kernels on the CPU. What is not here stays float between a dequantize and a quantize.
+#: What is computed on integers. The activations and shape operators among them pass integers on; Add, Concat and the
+#: pools have integer kernels on the CPU. What is not here stays float between a dequantize and a quantize. Mul is not:
+#: as the gate of squeeze-and-excitation it was slower and less exact in integers (measured, docs/quantization.md).
 QUANTIZED_OPS = (
     *WITH_WEIGHTS,
     *REMOVABLE,
@@ -34,11 +35,9 @@ QUANTIZED_OPS = (
     "GlobalAveragePool",
     "LeakyRelu",
     "MaxPool",
-    "Mul",
     "Pad",
     "Reshape",
     "Resize",
-    "Sigmoid",
     "Slice",
     "Split",
     "Squeeze",
@@ -249,7 +248,7 @@ def _float_layers(model: "ModelProto") -> tuple[str, ...]:
     return tuple(
         node.name or node.output[0]
         for node in model.graph.node
-        if node.op_type in WITH_WEIGHTS and made.get(node.input[0]) != "DequantizeLinear"
+        if node.op_type in WITH_WEIGHTS and not made.get(node.input[0]) == made.get(node.input[1]) == "DequantizeLinear"
     )
 
 

@@ -3,6 +3,7 @@
 from importlib import resources
 
 from edgecnn.bundle.manifest import Manifest
+from edgecnn.report.fusion import floats_by_reason, fusion_sentence
 from edgecnn.report.saturation import saturation_sentences
 
 TEMPLATE = "report.md.jinja"
@@ -26,7 +27,13 @@ def render(manifest: Manifest, *, title: str) -> bytes:
     )
     environment.filters["cell"] = cell
     template = environment.from_string(resources.files("edgecnn.report").joinpath(TEMPLATE).read_text("utf-8"))
-    return template.render(m=manifest, title=title, saturation_sentences=saturation_sentences).encode()
+    return template.render(
+        m=manifest,
+        title=title,
+        saturation_sentences=saturation_sentences,
+        fusion_sentence=fusion_sentence,
+        floats_by_reason=floats_by_reason,
+    ).encode()
 
 
 def cell(text: object) -> str:

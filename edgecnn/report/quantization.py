@@ -40,12 +40,11 @@ def sensitivity_items(record: SensitivityRecord) -> "list[RenderableType]":
     """Return every layer's figures, the one that costs most first, and a chart of what is won by leaving it float."""
     rows = new_table(
         f"Sensitivity with {record.recipe}, {record.n:,} training images held apart",
-        *("layer", "op", "weights", "inputs", "alone: dB", "drop", "all but: dB", "drop"),
+        *("layer", "weights", "inputs", "alone: dB", "drop", "all but: dB", "drop"),
     )
     for layer in record.layers:
         rows.add_row(
             layer.layer,
-            layer.op,
             _decibels(layer.weight_sqnr_db),
             _decibels(layer.activation_sqnr_db),
             _decibels(layer.alone.sqnr_db),

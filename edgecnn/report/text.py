@@ -21,7 +21,7 @@ def new_table(title: str, *columns: str) -> "Table":
 
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index == 0 else "right")
+        table.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
     return table
 
 
@@ -72,14 +72,14 @@ def against_cpu_table(results: Sequence[ValidationResult]) -> "Table":
 
 def saturation_items(record: SaturationRecord) -> "list[RenderableType]":
     """Return what the audit for x86 CPUs without VNNI says: a sentence, and the layers that can saturate."""
-    items: list[RenderableType] = [_plain(sentence) for sentence in saturation_sentences(record)]
+    items: list[RenderableType] = [plain(sentence) for sentence in saturation_sentences(record)]
     if not record.can_saturate:
         return items
     table = new_table("Can saturate on x86 without VNNI", "layer", "worst pair sum", "fits", "outputs")
     for layer in record.can_saturate:
         fits = "32,767" if layer.worst_pair_sum > 0 else "-32,768"
         affected = f"{layer.outputs_that_can_saturate} of {layer.outputs}"
-        table.add_row(_plain(layer.layer), f"{layer.worst_pair_sum:,}", fits, affected)
+        table.add_row(plain(layer.layer), f"{layer.worst_pair_sum:,}", fits, affected)
     return [table, *items]
 
 
@@ -88,9 +88,7 @@ def class_table(result: ValidationResult) -> "Table":
     table = new_table(f"Drop by class on {result.target}", "class", "images", "float", "int8", "points")
     for row in sorted(result.per_class, key=lambda row: -row.drop_pp):
         name = "".join(character for character in row.name if character.isprintable())
-        table.add_row(
-            _plain(name), f"{row.n:,}", f"{row.float_top1:.2%}", f"{row.int8_top1:.2%}", f"{row.drop_pp:+.2f}"
-        )
+        table.add_row(plain(name), f"{row.n:,}", f"{row.float_top1:.2%}", f"{row.int8_top1:.2%}", f"{row.drop_pp:+.2f}")
     return table
 
 
@@ -159,7 +157,7 @@ def targets_table(rows: Sequence[tuple[str, str, str | None, str]]) -> "Table":
     return table
 
 
-def _plain(text: str) -> "Text":
+def plain(text: str) -> "Text":
     """Return text in which square brackets are not rich's markup."""
     from rich.text import Text
 

@@ -6,6 +6,7 @@ from typing import Any
 from edgecnn.bundle.manifest import (
     Artifact,
     Check,
+    FusionRecord,
     LatencyResult,
     Manifest,
     Record,
@@ -34,6 +35,7 @@ def validation_view(
     results: Sequence[tuple[ValidationResult, Check]],
     verdict: str,
     saturation: SaturationRecord | None,
+    fusion: FusionRecord | None,
 ) -> Json:
     """Return the object of ``edgecnn validate --json``; top-1 is a fraction, drops are in percentage points."""
     rows = [
@@ -53,6 +55,7 @@ def validation_view(
         "n": max((result.n for result, _ in results), default=0),
         "results": rows,
         "saturation": _optional(saturation),
+        "fusion": _optional(fusion),
         "verdict": verdict,
     }
 
