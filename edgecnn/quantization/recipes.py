@@ -73,6 +73,11 @@ class Recipe:
                 f"{self.name}: operators on integers are not rounded adaptively, bias-corrected or of 16 bits.",
                 next_step="leave out -qoperator, or the others",
             )
+        if self.qoperator and self.activation == "s8" and self.weight == "u8":
+            raise UsageError(
+                f"{self.name}: ONNX Runtime has no operators on integers for signed activations and unsigned weights.",
+                next_step="leave out -qoperator, or take u8u8, u8s8 or s8s8",
+            )
 
     @property
     def name(self) -> str:
@@ -92,7 +97,8 @@ class Recipe:
     @property
     def steps(self) -> int:
         """How many steps lie between the ends of an activation's integers."""
-        return (1 << self.activation_bits) - 1
+        # Signed and symmetric, the least integer is left out, so that both ends are as far from zero.
+        return (1 << self.activation_bits) - (2 if self.symmetric and self.activation.startswith("s") else 1)
 
     @property
     def exact_everywhere(self) -> bool:
