@@ -106,12 +106,8 @@ class Recipe:
         return self.weight == "u8" or self.reduced or self.activation_bits == 16
 
 
-def _rows(*recipes: Recipe) -> dict[str, Recipe]:
-    return {row.name: row for row in recipes}
-
-
-RECIPES: dict[str, Recipe] = _rows(
-    Recipe(
+RECIPES: dict[str, Recipe] = {
+    "u8s8-perchannel-minmax-reduced": Recipe(
         activation="u8",
         weight="s8",
         per_channel=True,
@@ -119,7 +115,7 @@ RECIPES: dict[str, Recipe] = _rows(
         reduced=True,
         summary="7-bit weights; the same on every CPU",
     ),
-    Recipe(
+    "u8s8-perchannel-minmax-reduced-equalized-rounded-corrected": Recipe(
         activation="u8",
         weight="s8",
         per_channel=True,
@@ -130,7 +126,7 @@ RECIPES: dict[str, Recipe] = _rows(
         correct_bias=True,
         summary="7-bit weights, channels equalized, weights rounded as the outputs want it; the same on every CPU",
     ),
-    Recipe(
+    "u8s8-perchannel-mse-reduced": Recipe(
         activation="u8",
         weight="s8",
         per_channel=True,
@@ -138,28 +134,28 @@ RECIPES: dict[str, Recipe] = _rows(
         reduced=True,
         summary="7-bit weights, outliers clipped where that errs less; the same on every CPU",
     ),
-    Recipe(
+    "u8u8-perchannel-mse": Recipe(
         activation="u8",
         weight="u8",
         per_channel=True,
         ranges="mse",
         summary="unsigned 8-bit weights; the same on every CPU, slower on x86 with VNNI",
     ),
-    Recipe(
+    "u8s8-perchannel-minmax": Recipe(
         activation="u8",
         weight="s8",
         per_channel=True,
         ranges="minmax",
         summary="full 8-bit weights; loses points on x86 CPUs without VNNI",
     ),
-    Recipe(
+    "u8s8-pertensor-minmax": Recipe(
         activation="u8",
         weight="s8",
         per_channel=False,
         ranges="minmax",
         summary="one weight scale a layer; loses points on x86 CPUs without VNNI",
     ),
-    Recipe(
+    "u8s8-pertensor-minmax-reduced-equalized-rounded-corrected": Recipe(
         activation="u8",
         weight="s8",
         per_channel=False,
@@ -170,21 +166,21 @@ RECIPES: dict[str, Recipe] = _rows(
         correct_bias=True,
         summary="one weight scale a layer, for NPUs that know no other; equalized and rounded; the same on every CPU",
     ),
-    Recipe(
+    "s8s8-perchannel-minmax": Recipe(
         activation="s8",
         weight="s8",
         per_channel=True,
         ranges="minmax",
         summary="what XNNPACK takes whole; loses points on x86 CPUs without VNNI",
     ),
-    Recipe(
+    "u16s8-perchannel-minmax": Recipe(
         activation="u16",
         weight="s8",
         per_channel=True,
         ranges="minmax",
         summary="16-bit activations for NPUs; a CPU computes it in float",
     ),
-)
+}
 
 #: The same on every CPU, and no less accurate than the others; chosen in ``docs/quantization.md``.
 DEFAULT_RECIPE = "u8s8-perchannel-minmax-reduced"
