@@ -47,7 +47,7 @@ class Recipe:
         equalize: scale channels across layers first, so that all of one layer are of the same size.
         adaptive_rounding: round each weight up or down as the layer's outputs want it, not to the nearest.
         correct_bias: give the mean error of each channel back through its bias.
-        qoperator: operators on integers in place of pairs of quantize and dequantize.
+        qoperator: operators on integers in place of pairs of quantize and dequantize; the answer, too, is of 8 bits.
         float_layers: names of nodes that stay float.
         layer_ranges: names of nodes whose output gets its range by another method, and which.
         summary: one line for the help.
@@ -73,10 +73,13 @@ class Recipe:
                 f"{self.name}: operators on integers are not rounded adaptively, bias-corrected or of 16 bits.",
                 next_step="leave out -qoperator, or the others",
             )
-        if self.qoperator and self.activation == "s8" and self.weight == "u8":
+        # With signed activations there is no such kernel; with a scale for each channel, ONNX Runtime's quantizer
+        # writes signed weights of full range in place of unsigned ones, which saturate on some CPUs.
+        if self.qoperator and self.weight == "u8" and (self.activation == "s8" or self.per_channel):
             raise UsageError(
-                f"{self.name}: ONNX Runtime has no operators on integers for signed activations and unsigned weights.",
-                next_step="leave out -qoperator, or take u8u8, u8s8 or s8s8",
+                f"{self.name}: ONNX Runtime's operators on integers take unsigned weights with unsigned activations "
+                "and one scale a tensor alone.",
+                next_step="leave out -qoperator, or take u8u8-pertensor, u8s8 or s8s8",
             )
 
     @property
