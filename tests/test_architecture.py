@@ -68,6 +68,7 @@ MAY_USE = {
 TABLES = {
     "TARGETS": "targets/__init__.py",
     "RECIPES": "quantization/recipes.py",
+    "RANGE_METHODS": "quantization/range_methods.py",
     "MODELS": "models/__init__.py",
     "SOURCES": "data/__init__.py",
 }

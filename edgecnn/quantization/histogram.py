@@ -74,8 +74,8 @@ class Histogram:
 
     def _index(self, values: NDArray[np.float32]) -> NDArray[np.int64]:
         assert self._exponent is not None
-        # A power of two scales exactly, but the quotient of a tiny value may be too small for float32.
-        scaled = np.ldexp(values, -self._exponent)
+        # A power of two scales exactly, but for a quotient too small for float32: a negative one would end above -0.
+        scaled = np.ldexp(values if self._exponent <= 0 else values.astype(np.float64), -self._exponent)
         np.floor(scaled, out=scaled)
         return scaled.astype(np.int64) - self._first
 

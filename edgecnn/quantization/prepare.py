@@ -1,5 +1,6 @@
 """Before integers: the float graph checked and equalized, and the range of every activation."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,7 +14,8 @@ from edgecnn.quantization.equalization import equalize
 from edgecnn.quantization.range_methods import RANGE_METHODS, Observed, Range, choose_range
 from edgecnn.quantization.ranges import observe_activations
 from edgecnn.quantization.recipes import Recipe
-from edgecnn.targets import reference_session
+from edgecnn.quantization.removable import REMOVABLE, kept_activations
+from edgecnn.quantization.tensor_stream import input_spec
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -22,8 +24,6 @@ if TYPE_CHECKING:
 
 #: What a network's weight is in: layers that are worth quantizing.
 WITH_WEIGHTS = ("Conv", "Gemm", "MatMul", "ConvTranspose")
-#: What the quantizer leaves out where the range of the integers before it does the same.
-REMOVABLE = ("Relu", "Clip")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,19 +49,18 @@ class Prepared:
         """
         if self.known is not None:
             return dict(self.known)
-        methods = {
-            output: method
-            for node in self.model.graph.node
-            for name, method in recipe.layer_ranges
-            if node.name == name
-            for output in node.output
-        }
+        nodes = self.model.graph.node
+        behind = {node.input[0]: node.output[0] for node in nodes if node.op_type in REMOVABLE}
+        behind = {name: after for name, after in behind.items() if name not in self.observed and after in self.observed}
+        own = dict(recipe.layer_ranges)
+        methods = {output: own[node.name] for node in nodes if node.name in own for output in node.output}
+        # A layer and the activation behind it share one range: either may be named, the activation if both are.
+        methods = {behind[name]: method for name, method in methods.items() if name in behind} | methods
         found = {
-            name: choose_range(methods.get(name, recipe.ranges), observed, recipe.steps)
+            name: choose_range(methods.get(name, recipe.ranges), observed, recipe.steps, symmetric=recipe.symmetric)
             for name, observed in self.observed.items()
         }
-        before = {node.input[0]: node.output[0] for node in self.model.graph.node if node.op_type in REMOVABLE}
-        return found | {name: found[after] for name, after in before.items() if name not in found and after in found}
+        return found | {name: found[after] for name, after in behind.items()}
 
 
 def read_float_model(data: bytes, name: str, *, needs_opset: int) -> "ModelProto":
@@ -120,11 +119,13 @@ def prepare(
     import onnx
 
     _require_layers(model, recipe, name)
-    spec = reference_session(model.SerializeToString(), model_name=name).input
+    spec = input_spec(model, name)
     if recipe.equalize:
         seen = clip_ranges(model, images, threads=threads, progress=progress)
         model = equalize(model, ranges=seen, name=name).model
     model = onnx.shape_inference.infer_shapes(model)
+    for node in model.graph.node:
+        node.name = node.name or node.output[0]  # the quantizers know what to leave out by its name
     if known is not None:
         return Prepared(model=model, spec=spec, observed={}, known=known)
     tensors = activations(model, recipe)
@@ -149,22 +150,22 @@ def activations(model: "ModelProto", recipe: Recipe) -> list[str]:
     constants = {tensor.name for tensor in graph.initializer}
     flowing = [value.name for value in graph.input] + [name for node in graph.node for name in node.output]
     found = [name for name in flowing if name not in constants and typed.get(name) == TensorProto.FLOAT]
-    removed = set() if recipe.symmetric else _read_by_removable_alone(model)
+    removed = set() if recipe.symmetric else _read_by_removable_alone(model, recipe)
     return [name for name in found if name not in removed]
 
 
-def _read_by_removable_alone(model: "ModelProto") -> set[str]:
-    readers: dict[str, list[str]] = {}
-    for node in model.graph.node:
-        for name in node.input:
-            readers.setdefault(name, []).append(node.op_type)
-    made = {name for node in model.graph.node if node.op_type in WITH_WEIGHTS for name in node.output}
-    ends = {output.name for output in model.graph.output}
-    return {name for name, ops in readers.items() if name in made - ends and len(ops) == 1 and ops[0] in REMOVABLE}
+def _read_by_removable_alone(model: "ModelProto", recipe: Recipe) -> set[str]:
+    nodes = model.graph.node
+    readers = Counter(name for node in nodes for name in node.input)
+    readers.update(output.name for output in model.graph.output)
+    kept = {node.output[0] for node in kept_activations(model, qoperator=recipe.qoperator)}
+    made = {name for node in nodes if node.op_type in WITH_WEIGHTS for name in node.output}
+    removed = [node.input[0] for node in nodes if node.op_type in REMOVABLE and node.output[0] not in kept]
+    return {name for name in removed if name in made and readers[name] == 1}
 
 
 def _require_layers(model: "ModelProto", recipe: Recipe, name: str) -> None:
-    known = [node.name for node in model.graph.node if node.name]
+    known = [node.name or node.output[0] for node in model.graph.node]
     strangers = {*recipe.float_layers, *(layer for layer, _ in recipe.layer_ranges)} - set(known)
     if strangers:
         raise UsageError(

@@ -4,6 +4,7 @@ The float graph is run once, batch by batch, with its inner tensors as outputs; 
 need one, a histogram of each tensor are kept. What is found does not depend on how the images fall into batches.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -109,27 +110,31 @@ def observe_activations(
 
 
 class _Tally:
-    """Extremes of one tensor, image by image, and its histogram."""
+    """Extremes of one tensor, their sums over the images, and its histogram."""
 
     def __init__(self, histogram: Histogram | None) -> None:
         self._histogram = histogram
-        self._lows: list[NDArray[np.float32]] = []
-        self._highs: list[NDArray[np.float32]] = []
+        self._n = 0
+        self._low, self._high = math.inf, -math.inf
+        self._sums = np.zeros((2, 1), np.float64)
 
     def add(self, values: NDArray[np.float32]) -> None:
         by_image = values.reshape(len(values), -1) if values.ndim else values.reshape(1, 1)
-        self._lows.append(by_image.min(1))
-        self._highs.append(by_image.max(1))
+        extremes = np.stack([by_image.min(1), by_image.max(1)]).astype(np.float64)
+        self._n += len(by_image)
+        self._low, self._high = min(self._low, float(extremes[0].min())), max(self._high, float(extremes[1].max()))
+        # One after the other, so that the sum is the same however the images fall into batches.
+        self._sums = np.cumsum(np.hstack([self._sums, extremes]), axis=1)[:, -1:]
         if self._histogram is not None:
             self._histogram.add(values)
 
     def observed(self) -> Observed:
-        lows, highs = (np.concatenate(parts).astype(np.float64) for parts in (self._lows, self._highs))
+        mean_low, mean_high = (self._sums[:, 0] / self._n).tolist()
         return Observed(
-            low=float(lows.min()),
-            high=float(highs.max()),
-            mean_low=float(lows.mean()),
-            mean_high=float(highs.mean()),
+            low=self._low,
+            high=self._high,
+            mean_low=max(mean_low, self._low),  # a sum of equal numbers may be off by rounding
+            mean_high=min(mean_high, self._high),
             histogram=self._histogram,
         )
 
@@ -180,7 +185,7 @@ class _Stream:
             yield new, {name: a[:new] if a.ndim and len(a) == len(batch) else a for name, a in values.items()}
             start += size
             if start == 1 and self._fixed is None:
-                size = max(1, min(BATCH_SIZE, BATCH_BYTES // sum(a.nbytes for a in values.values())))
+                size = max(1, min(BATCH_SIZE, BATCH_BYTES // max(1, sum(a.nbytes for a in values.values()))))
 
     def _run(self, batch: Feed) -> dict[str, NDArray[np.float32]]:
         if not self._inner:

@@ -10,6 +10,7 @@
 """
 
 import dataclasses
+import reprlib
 import tomllib
 from pathlib import Path
 
@@ -58,20 +59,24 @@ def read_recipe(path: Path) -> Recipe:
         InputError: it cannot be read, is no TOML, or has a field that a recipe has not.
     """
     try:
+        if not path.is_file():
+            raise InputError(f"{path}: expected a recipe, found no file.", next_step="see docs/quantization.md")
         if path.stat().st_size > MAX_BYTES:
-            raise InputError(f"{path}: larger than {MAX_BYTES} bytes.", next_step="give a recipe")
+            raise InputError(
+                f"{path}: is larger than {MAX_BYTES} bytes; a recipe is not.", next_step="see docs/quantization.md"
+            )
         fields = _Fields.model_validate(tomllib.loads(path.read_text("utf-8")))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(
-            f"{path}: cannot be read as a recipe ({error}).", next_step="see docs/quantization.md"
-        ) from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         known = ", ".join(_Fields.model_fields)
         raise InputError(
-            f"{path}: {where}: {first['msg']}, found {first['input']!r}; a recipe has {known}.",
+            f"{path}: {where}: {first['msg']}, found {reprlib.repr(first['input'])}; a recipe has {known}.",
             next_step="see docs/quantization.md",
+        ) from error
+    except (OSError, ValueError, RecursionError) as error:  # not UTF-8, not TOML, endless digits, endless brackets
+        raise InputError(
+            f"{path}: cannot be read as a recipe ({error}).", next_step="see docs/quantization.md"
         ) from error
     said = fields.model_dump(exclude_none=True, exclude={"recipe"})
     if "float_layers" in said:

@@ -47,7 +47,7 @@ class Recipe:
         equalize: scale channels across layers first, so that all of one layer are of the same size.
         adaptive_rounding: round each weight up or down as the layer's outputs want it, not to the nearest.
         correct_bias: give the mean error of each channel back through its bias.
-        qoperator: operators on integers in place of pairs of quantize and dequantize.
+        qoperator: operators on integers in place of pairs of quantize and dequantize; the answer, too, is of 8 bits.
         float_layers: names of nodes that stay float.
         layer_ranges: names of nodes whose output gets its range by another method, and which.
         summary: one line for the help.
@@ -73,6 +73,14 @@ class Recipe:
                 f"{self.name}: operators on integers are not rounded adaptively, bias-corrected or of 16 bits.",
                 next_step="leave out -qoperator, or the others",
             )
+        # With signed activations there is no such kernel; with a scale for each channel, ONNX Runtime's quantizer
+        # writes signed weights of full range in place of unsigned ones, which saturate on some CPUs.
+        if self.qoperator and self.weight == "u8" and (self.activation == "s8" or self.per_channel):
+            raise UsageError(
+                f"{self.name}: ONNX Runtime's operators on integers take unsigned weights with unsigned activations "
+                "and one scale a tensor alone.",
+                next_step="leave out -qoperator, or take u8u8-pertensor, u8s8 or s8s8",
+            )
 
     @property
     def name(self) -> str:
@@ -92,7 +100,8 @@ class Recipe:
     @property
     def steps(self) -> int:
         """How many steps lie between the ends of an activation's integers."""
-        return (1 << self.activation_bits) - 1
+        # Signed and symmetric, the least integer is left out, so that both ends are as far from zero.
+        return (1 << self.activation_bits) - (2 if self.symmetric and self.activation.startswith("s") else 1)
 
     @property
     def exact_everywhere(self) -> bool:
@@ -100,12 +109,8 @@ class Recipe:
         return self.weight == "u8" or self.reduced or self.activation_bits == 16
 
 
-def _rows(*recipes: Recipe) -> dict[str, Recipe]:
-    return {row.name: row for row in recipes}
-
-
-RECIPES: dict[str, Recipe] = _rows(
-    Recipe(
+RECIPES: dict[str, Recipe] = {
+    "u8s8-perchannel-minmax-reduced": Recipe(
         activation="u8",
         weight="s8",
         per_channel=True,
@@ -113,7 +118,7 @@ RECIPES: dict[str, Recipe] = _rows(
         reduced=True,
         summary="7-bit weights; the same on every CPU",
     ),
-    Recipe(
+    "u8s8-perchannel-minmax-reduced-equalized-rounded-corrected": Recipe(
         activation="u8",
         weight="s8",
         per_channel=True,
@@ -124,7 +129,7 @@ RECIPES: dict[str, Recipe] = _rows(
         correct_bias=True,
         summary="7-bit weights, channels equalized, weights rounded as the outputs want it; the same on every CPU",
     ),
-    Recipe(
+    "u8s8-perchannel-mse-reduced": Recipe(
         activation="u8",
         weight="s8",
         per_channel=True,
@@ -132,28 +137,28 @@ RECIPES: dict[str, Recipe] = _rows(
         reduced=True,
         summary="7-bit weights, outliers clipped where that errs less; the same on every CPU",
     ),
-    Recipe(
+    "u8u8-perchannel-mse": Recipe(
         activation="u8",
         weight="u8",
         per_channel=True,
         ranges="mse",
         summary="unsigned 8-bit weights; the same on every CPU, slower on x86 with VNNI",
     ),
-    Recipe(
+    "u8s8-perchannel-minmax": Recipe(
         activation="u8",
         weight="s8",
         per_channel=True,
         ranges="minmax",
         summary="full 8-bit weights; loses points on x86 CPUs without VNNI",
     ),
-    Recipe(
+    "u8s8-pertensor-minmax": Recipe(
         activation="u8",
         weight="s8",
         per_channel=False,
         ranges="minmax",
         summary="one weight scale a layer; loses points on x86 CPUs without VNNI",
     ),
-    Recipe(
+    "u8s8-pertensor-minmax-reduced-equalized-rounded-corrected": Recipe(
         activation="u8",
         weight="s8",
         per_channel=False,
@@ -164,21 +169,21 @@ RECIPES: dict[str, Recipe] = _rows(
         correct_bias=True,
         summary="one weight scale a layer, for NPUs that know no other; equalized and rounded; the same on every CPU",
     ),
-    Recipe(
+    "s8s8-perchannel-minmax": Recipe(
         activation="s8",
         weight="s8",
         per_channel=True,
         ranges="minmax",
         summary="what XNNPACK takes whole; loses points on x86 CPUs without VNNI",
     ),
-    Recipe(
+    "u16s8-perchannel-minmax": Recipe(
         activation="u16",
         weight="s8",
         per_channel=True,
         ranges="minmax",
         summary="16-bit activations for NPUs; a CPU computes it in float",
     ),
-)
+}
 
 #: The same on every CPU, and no less accurate than the others; chosen in ``docs/quantization.md``.
 DEFAULT_RECIPE = "u8s8-perchannel-minmax-reduced-equalized-rounded-corrected"

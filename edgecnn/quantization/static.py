@@ -15,8 +15,9 @@ from edgecnn.graph import onnx_file
 from edgecnn.graph.remove_unused import remove_unused
 from edgecnn.progress import Progress
 from edgecnn.quantization.bias_correction import correct_biases
-from edgecnn.quantization.prepare import REMOVABLE, WITH_WEIGHTS, Prepared, prepare, read_float_model
+from edgecnn.quantization.prepare import WITH_WEIGHTS, Prepared, prepare, read_float_model
 from edgecnn.quantization.recipes import Recipe
+from edgecnn.quantization.removable import REMOVABLE, kept_activations
 from edgecnn.quantization.rounding import round_weights
 
 if TYPE_CHECKING:
@@ -136,6 +137,7 @@ def _insert_integers(prepared: Prepared, recipe: Recipe) -> "ModelProto":
         for node in model.graph.node
         if node.op_type in QUANTIZED_OPS and not _has_ranges(node, ranges.keys(), model)
     ]
+    kept = [node.name for node in kept_activations(model, qoperator=recipe.qoperator)]
     try:
         with _quiet():
             quantizer: Any = _quantizer(recipe)(
@@ -146,7 +148,7 @@ def _insert_integers(prepared: Prepared, recipe: Recipe) -> "ModelProto":
                 activation_qType=types[recipe.activation],
                 tensors_range=observed,
                 nodes_to_quantize=[],
-                nodes_to_exclude=[*recipe.float_layers, *untyped],
+                nodes_to_exclude=[*recipe.float_layers, *untyped, *kept],
                 op_types_to_quantize=list(QUANTIZED_OPS),
                 extra_options={
                     "ActivationSymmetric": recipe.symmetric,
@@ -248,7 +250,7 @@ def _float_layers(model: "ModelProto") -> tuple[str, ...]:
     return tuple(
         node.name or node.output[0]
         for node in model.graph.node
-        if node.op_type in WITH_WEIGHTS and not made.get(node.input[0]) == made.get(node.input[1]) == "DequantizeLinear"
+        if node.op_type in WITH_WEIGHTS and any(made.get(name) != "DequantizeLinear" for name in node.input[:2])
     )
 
 

@@ -40,9 +40,18 @@ def require_training_images(images: Images, task: str) -> None:
         raise DataError(f"{task}: there are no images to calibrate on.", next_step="--images 512")
 
 
-def input_spec(model: "ModelProto") -> "TensorSpec":
-    """Return the input of a model with one input and one output."""
-    return reference_session(model.SerializeToString(), model_name="the model").input
+def input_spec(model: "ModelProto", name: str = "the model") -> "TensorSpec":
+    """Return the input of a model with one input; it may have several outputs.
+
+    Raises:
+        ModelError: it has several inputs, or ONNX Runtime cannot load it.
+    """
+    import onnx
+
+    first = onnx.ModelProto()
+    first.CopyFrom(model)
+    del first.graph.output[1:]
+    return reference_session(first.SerializeToString(), model_name=name).input
 
 
 def stream(

@@ -1,5 +1,7 @@
 """Activation ranges: those of all images at once, whatever the batches, in memory that does not grow."""
 
+import pickle
+import tracemalloc
 import weakref
 from collections.abc import Sequence
 from typing import Any
@@ -8,22 +10,21 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, ValueInfoProto
 
 from edgecnn.data.images import Images
 from edgecnn.errors import DataError, EdgecnnError, ExitCode, ModelError, StageError
 from edgecnn.progress import SILENT, Progress
 from edgecnn.quantization import ranges
-from edgecnn.quantization.ranges import CANDIDATES, LEVELS, N_BINS, Range, activation_ranges, least_squares_range
-from edgecnn.quantization.recipes import RangeMethod
+from edgecnn.quantization.range_methods import RANGE_METHODS, Observed, choose_range
+from edgecnn.quantization.ranges import Range, RangeMethod, activation_ranges, observe_activations
 from edgecnn.targets import reference_session
 from tests.graphs import Array, copy, evaluate, make_model, node, small_cnn
 from tests.support import make_images
 
 TENSORS = ["x", "conv", "relu", "pool", "flat", "y"]
 IMAGES = make_images(100, size=8)
-Float64 = NDArray[np.float64]
+each_method = pytest.mark.parametrize("method", RANGE_METHODS)
 
 
 def measure(
@@ -94,20 +95,51 @@ def test_minmax_is_that_of_one_big_batch_for_any_number_of_images_and_any_batch(
     close(found, with_zero(all_at_once(small_cnn(), images)))
 
 
-@settings(max_examples=20)
+@each_method
+@settings(max_examples=10)
 @given(n=st.integers(1, 100), batch=st.integers(1, 120))
-def test_mse_is_that_of_one_big_batch_for_any_number_of_images_and_any_batch(n: int, batch: int) -> None:
+def test_any_method_is_that_of_one_image_at_a_time_for_any_number_of_images_and_any_batch(
+    method: RangeMethod, n: int, batch: int
+) -> None:
     images = IMAGES.take(np.arange(n))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ranges, "BATCH_SIZE", batch)
-        found = measure(small_cnn(), images, "mse")
-        patch.setattr(ranges, "BATCH_SIZE", n)
-        whole = measure(small_cnn(), images, "mse")
-    step = float(CANDIDATES[0] - CANDIDATES[1])  # rounding may tip two candidates that are as good
-    close(found, {name: (r.low, r.high) for name, r in whole.items()}, tolerance=1.5 * step / CANDIDATES[-1])
+        found = measure(small_cnn(), images, method)
+        patch.setattr(ranges, "BATCH_SIZE", 1)
+        single = measure(small_cnn(), images, method)
+    # ONNX Runtime's sums differ in the last bits with the batch, which may tip two candidates that are as good.
+    close(found, {name: (r.low, r.high) for name, r in single.items()}, tolerance=0.02)
 
 
-@pytest.mark.parametrize("method", ["minmax", "mse"])
+@settings(max_examples=10)
+@given(n=st.integers(1, 100), batch=st.integers(1, 120))
+def test_the_bytes_of_the_input_itself_give_equal_ranges_whatever_the_batch(n: int, batch: int) -> None:
+    images = IMAGES.take(np.arange(n))
+    for method in RANGE_METHODS:
+        found = []
+        for size in (1, batch):
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(ranges, "BATCH_SIZE", size)
+                found.append(measure(small_cnn(), images, method, tensors=["x"]))
+        assert found[0] == found[1], method
+
+
+@given(n=st.integers(1, 40))
+@settings(max_examples=10)
+def test_average_is_over_the_images(n: int) -> None:
+    images = IMAGES.take(np.arange(n))
+    values = all_at_once(small_cnn(), images)
+    expected = {
+        name: (
+            min(float(array.reshape(n, -1).min(1).mean(dtype=np.float64)), 0.0),
+            max(float(array.reshape(n, -1).max(1).mean(dtype=np.float64)), 0.0),
+        )
+        for name, array in values.items()
+    }
+    close(measure(small_cnn(), images, "average"), expected)
+
+
+@each_method
 @pytest.mark.parametrize("batch", [1, 7, 32, 150])
 def test_a_fixed_batch_gives_the_same_ranges_as_one_that_varies(method: RangeMethod, batch: int) -> None:
     varying = measure(small_cnn(), IMAGES, method)
@@ -115,23 +147,40 @@ def test_a_fixed_batch_gives_the_same_ranges_as_one_that_varies(method: RangeMet
     close(fixed, {name: (r.low, r.high) for name, r in varying.items()})
 
 
-def test_the_images_that_fill_up_a_fixed_batch_are_not_counted_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[dict[str, int]] = []
+def observe(model: ModelProto, images: Images, counted: Sequence[str] = ()) -> dict[str, Observed]:
+    spec = reference_session(model.SerializeToString(), model_name="float").input
+    return observe_activations(model, TENSORS, images, counted=counted, input_spec=spec, threads=1, progress=SILENT)
 
-    def keep(histogram: NDArray[np.int64], observed: Range) -> Range:
-        seen.append({"counted": int(histogram.sum())})
-        return observed
 
-    monkeypatch.setattr(ranges, "least_squares_range", keep)
-    measure(small_cnn(batch=32), IMAGES, "mse")
-    assert [item["counted"] for item in seen] == [100 * size for size in (192, 144, 144, 36, 36, 3)]
+def test_the_images_that_fill_up_a_fixed_batch_are_not_counted_twice() -> None:
+    for batch in (32, "N"):
+        seen = observe(small_cnn(batch=batch), IMAGES, TENSORS)
+        counts = {name: item.histogram.n for name, item in seen.items() if item.histogram}
+        assert counts == {name: 100 * size for name, size in zip(TENSORS, (192, 144, 144, 36, 36, 3), strict=True)}
+
+
+def test_only_what_is_to_be_counted_has_a_histogram() -> None:
+    seen = observe(small_cnn(), IMAGES, ["pool"])
+    assert [name for name, item in seen.items() if item.histogram] == ["pool"]
+
+
+def test_a_tensor_may_have_a_method_of_its_own() -> None:
+    spec = reference_session(small_cnn().SerializeToString(), model_name="float").input
+    own: dict[str, RangeMethod] = {"conv": "mse", "pool": "average"}
+    found = activation_ranges(
+        small_cnn(), TENSORS, IMAGES, "minmax", input_spec=spec, threads=1, progress=SILENT, methods=own, steps=15
+    )
+    seen = observe(small_cnn(), IMAGES, ["conv"])
+    assert found == {name: choose_range(own.get(name, "minmax"), seen[name], 15) for name in TENSORS}
+    assert found["conv"] != measure(small_cnn(), IMAGES, "mse")["conv"], "4 bits clip more than 8"
 
 
 def test_only_the_tensors_asked_for_are_measured() -> None:
     assert list(measure(small_cnn(), IMAGES, tensors=["pool"])) == ["pool"]
+    assert measure(small_cnn(), IMAGES, tensors=[]) == {}
 
 
-@pytest.mark.parametrize("method", ["minmax", "mse"])
+@each_method
 def test_the_number_of_arrays_alive_does_not_grow_with_the_images(
     method: RangeMethod, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,11 +207,66 @@ def test_the_number_of_arrays_alive_does_not_grow_with_the_images(
         peaks.append(0)
         batches.append(0)
         measure(small_cnn(), make_images(n, size=8), method)
-    assert batches[1] == 16 * batches[0]
+    assert batches == [1 + 2, 1 + 32]
     assert 0 < peaks[0] == peaks[1]
 
 
-@pytest.mark.parametrize(("batch", "sizes"), [("N", [32, 32, 32, 4]), (40, [40, 40, 40])])
+@each_method
+def test_memory_does_not_grow_with_the_images(method: RangeMethod) -> None:
+    model = small_cnn()
+    few, many = (make_images(n, size=8) for n in (200, 8000))
+    measure(model, few, method)  # what is loaded once
+    peaks = []
+    for images in (few, many):
+        tracemalloc.start()
+        measure(model, images, method)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < peaks[0] + 200_000, "two float32 for each image and tensor would be 380,000"
+
+
+def test_a_tally_keeps_nothing_of_each_image() -> None:
+    tally = ranges._Tally(histogram=None)
+    batch = np.random.default_rng(0).normal(size=(100, 3)).astype(np.float32)
+    sizes = []
+    for _ in range(2):
+        for _ in range(200):
+            tally.add(batch)
+        sizes.append(len(pickle.dumps(tally)))
+    assert sizes[0] == sizes[1] < 1000
+    observed = tally.observed()
+    assert observed.mean_low == pytest.approx(float(batch.min(1).astype(np.float64).mean()), rel=1e-12)
+    assert observed.mean_high == pytest.approx(float(batch.max(1).astype(np.float64).mean()), rel=1e-12)
+
+
+def test_the_average_of_equal_images_is_what_each_has_and_not_off_by_rounding() -> None:
+    tally = ranges._Tally(histogram=None)
+    for _ in range(1000):
+        tally.add(np.array([[-0.1, 0.1]], np.float32))
+    observed = tally.observed()
+    assert (observed.low, observed.high) == (observed.mean_low, observed.mean_high)
+
+
+def test_a_batch_takes_no_more_images_than_there_is_memory_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    original = ranges._Stream._run
+
+    def counted(self: ranges._Stream, fed: Any) -> Any:
+        seen.append(len(fed))
+        return original(self, fed)
+
+    per_image = 4 * (192 + 144 + 144 + 36 + 36 + 3)
+    monkeypatch.setattr(ranges, "BATCH_BYTES", 7 * per_image + 1)
+    monkeypatch.setattr(ranges._Stream, "_run", counted)
+    measure(small_cnn(), IMAGES.take(np.arange(20)))
+    assert seen == [1, 7, 7, 5]
+    monkeypatch.setattr(ranges, "BATCH_BYTES", 1)
+    seen.clear()
+    measure(small_cnn(), IMAGES.take(np.arange(3)))
+    assert seen == [1, 1, 1]
+
+
+@pytest.mark.parametrize(("batch", "sizes"), [("N", [1, 32, 32, 32, 3]), (40, [40, 40, 40])])
 def test_only_a_fixed_batch_is_filled_up(batch: int | str, sizes: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
     original = ranges._Stream._run
@@ -176,7 +280,7 @@ def test_only_a_fixed_batch_is_filled_up(batch: int | str, sizes: list[int], mon
     assert seen == sizes
 
 
-def test_progress_counts_every_image_in_every_pass() -> None:
+def test_progress_counts_every_image_once_whatever_the_method() -> None:
     class Listener:
         def __init__(self) -> None:
             self.heard: list[tuple[str, int, int]] = []
@@ -187,17 +291,17 @@ def test_progress_counts_every_image_in_every_pass() -> None:
         def update(self, task: str, done: int, total: int, detail: str = "") -> None:
             self.heard.append((task, done, total))
 
-    once, twice = Listener(), Listener()
-    measure(small_cnn(batch=32), IMAGES, progress=once)
-    measure(small_cnn(), IMAGES, "mse", progress=twice)
-    assert once.heard == [("calibrate", done, 100) for done in (32, 64, 96, 100)]
-    assert twice.heard == [("calibrate", done, 200) for done in (32, 64, 96, 100, 132, 164, 196, 200)]
+    fixed, varying = Listener(), Listener()
+    measure(small_cnn(batch=32), IMAGES, progress=fixed)
+    measure(small_cnn(), IMAGES, "mse", progress=varying)
+    assert fixed.heard == [("calibrate", done, 100) for done in (32, 64, 96, 100)]
+    assert varying.heard == [("calibrate", done, 100) for done in (1, 33, 65, 97, 100)]
 
 
 # Values that are odd
 
 
-@pytest.mark.parametrize("method", ["minmax", "mse"])
+@each_method
 def test_zero_is_always_inside(method: RangeMethod) -> None:
     above = measure(shifted(2.0, 3.0), IMAGES, method, tensors=["t"])["t"]
     below = measure(shifted(-3.0, -2.0), IMAGES, method, tensors=["t"])["t"]
@@ -207,7 +311,7 @@ def test_zero_is_always_inside(method: RangeMethod) -> None:
     assert -3.001 <= below.low <= -0.3 * 3
 
 
-@pytest.mark.parametrize("method", ["minmax", "mse"])
+@each_method
 def test_a_tensor_of_nothing_but_zeros_has_no_width(method: RangeMethod) -> None:
     assert measure(shifted(0.0, 0.0), IMAGES, method, tensors=["t"])["t"] == Range(low=0.0, high=0.0)
 
@@ -242,7 +346,7 @@ def broken(*nodes: NodeProto) -> ModelProto:
         ([node("Neg", ["x"], ["minus"]), node("Sqrt", ["minus"], ["bad"], name="")], "Sqrt"),
     ],
 )
-@pytest.mark.parametrize("method", ["minmax", "mse"])
+@each_method
 def test_the_first_layer_that_gives_nan_or_infinity_is_named(
     nodes: list[NodeProto], layer: str, method: RangeMethod
 ) -> None:
@@ -293,70 +397,3 @@ def test_a_model_that_cannot_run_the_batch_is_a_failed_stage() -> None:
     )
     with pytest.raises(StageError, match="ONNX Runtime failed while running the float model on 32 images"):
         measure(model, IMAGES, tensors=["x", "flat", "y"])
-
-
-# Least squares
-
-
-def squared_error(histogram: NDArray[np.int64], observed: Range, factor: float) -> float:
-    """Return the error of one candidate, value by value, with the grid written out."""
-    low, high = min(observed.low, 0.0) * factor, max(observed.high, 0.0) * factor
-    scale = (high - low) / 255
-    zero_point = round(-low / scale)
-    grid = np.array([(level - zero_point) * scale for level in range(256)])
-    width = (observed.high - observed.low) / len(histogram)
-    centers = observed.low + width * (np.arange(len(histogram)) + 0.5)
-    middles = (grid[:-1] + grid[1:]) / 2
-    nearest = grid[np.searchsorted(middles, centers)]
-    return float((histogram * (centers - nearest) ** 2).sum())
-
-
-@st.composite
-def histograms(draw: st.DrawFn) -> NDArray[np.int64]:
-    """Return counts that are mostly in one place, with some anywhere."""
-    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    center, spread = draw(st.floats(0, N_BINS)), draw(st.floats(1, N_BINS))
-    bulk = random.normal(center, spread, draw(st.integers(1, 5000)))
-    outliers = random.uniform(0, N_BINS, draw(st.integers(0, 50)))
-    places = np.clip(np.concatenate([bulk, outliers]), 0, N_BINS - 1).astype(int)
-    return np.bincount(places, minlength=N_BINS).astype(np.int64)
-
-
-@settings(max_examples=60)
-@given(histograms(), st.floats(-100, 99), st.floats(0.01, 100))
-def test_no_candidate_is_better_than_the_one_chosen(histogram: NDArray[np.int64], low: float, width: float) -> None:
-    observed = Range(low=low, high=low + width)
-    found = least_squares_range(histogram, observed)
-    ends = (min(low, 0.0), max(low + width, 0.0))
-    factor = found.high / ends[1] if ends[1] else found.low / ends[0]
-    assert found.low == pytest.approx(ends[0] * factor)
-    assert found.high == pytest.approx(ends[1] * factor)
-    assert np.isclose(CANDIDATES, factor).any()
-    errors = [squared_error(histogram, observed, candidate) for candidate in CANDIDATES]
-    assert squared_error(histogram, observed, factor) <= min(errors) * (1 + 1e-6) + 1e-12
-
-
-def test_the_candidates_shrink_the_range_to_no_less_than_a_third() -> None:
-    assert (CANDIDATES[0], LEVELS) == (1.0, 255)
-    assert 0.25 < CANDIDATES[-1] < 0.35
-    assert (np.diff(CANDIDATES) < 0).all()
-
-
-def test_a_lonely_outlier_is_clipped() -> None:
-    histogram = np.zeros(N_BINS, np.int64)
-    histogram[: N_BINS // 3] = 10_000
-    histogram[-1] = 1
-    found = least_squares_range(histogram, Range(low=0.0, high=1.0))
-    assert found.low == 0
-    assert 0.3 < found.high < 0.5
-
-
-def test_values_spread_evenly_keep_nearly_their_whole_range() -> None:
-    found = least_squares_range(np.full(N_BINS, 100), Range(low=-1.0, high=1.0))
-    assert found.high > 0.98
-    assert found.low == pytest.approx(-found.high)
-
-
-def test_a_range_without_width_stays_as_it_is() -> None:
-    histogram = np.zeros(N_BINS, np.int64)
-    assert least_squares_range(histogram, Range(low=0.0, high=0.0)) == Range(low=0.0, high=0.0)
