@@ -47,6 +47,8 @@ QUANTIZED_OPS = (
 )
 #: What may stand between the last layer and the output without computing anything that needs integers.
 _AFTER_THE_LAST_LAYER = ("Flatten", "Identity", "Reshape", "Softmax", "LogSoftmax", "Squeeze", "Unsqueeze", "Transpose")
+#: Rounding and bias correction pass over the images once for each layer in depth, so at 224x224 they are given fewer.
+N_REFINE_PIXELS, N_REFINE_IMAGES = 512 * 64 * 64, 64
 #: A scale for each channel came with opset 13, QuantizeLinear itself with opset 10.
 _OPSET_PER_CHANNEL, _OPSET = 13, 10
 #: The first opset whose QuantizeLinear writes 16 bits; below it ONNX Runtime's own is used.
@@ -103,11 +105,18 @@ def quantize_prepared(
     last_ops = {output: node.op_type for node in model.graph.node for output in node.output}
     quantized = _insert_integers(prepared, recipe)
     _keep_output_float(quantized, last_ops)
+    few = images.take(np.arange(_enough_to_refine(images)))
     if recipe.adaptive_rounding:
-        quantized = round_weights(model, quantized, images, threads=threads, progress=progress).model
+        quantized = round_weights(model, quantized, few, threads=threads, progress=progress).model
     if recipe.correct_bias:
-        quantized = correct_biases(model, quantized, images, threads=threads, progress=progress).model
+        quantized = correct_biases(model, quantized, few, threads=threads, progress=progress).model
     return Quantized(data=onnx_file.serialize(quantized), float_layers=_float_layers(quantized))
+
+
+def _enough_to_refine(images: Images) -> int:
+    """Return how many images rounding and bias correction look at: each pixel of a large one is a sample of its own."""
+    _, height, width, _ = images.pixels.shape
+    return min(len(images), max(N_REFINE_IMAGES, N_REFINE_PIXELS // (height * width)))
 
 
 def _insert_integers(prepared: Prepared, recipe: Recipe) -> "ModelProto":
