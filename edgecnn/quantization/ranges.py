@@ -16,6 +16,7 @@ from edgecnn.errors import DataError, StageError
 from edgecnn.progress import Progress
 from edgecnn.quantization.histogram import Histogram
 from edgecnn.quantization.range_methods import RANGE_METHODS, Observed, Range, RangeMethod, choose_range
+from edgecnn.quantization.removable import REMOVABLE
 from edgecnn.targets.native import CPU_PROVIDER, open_inference_session
 from edgecnn.targets.ort_errors import ort_errors
 from edgecnn.targets.session import Feed, feed
@@ -59,7 +60,7 @@ def activation_ranges(
 
     Raises:
         DataError: the images are not training images, or there are none.
-        StageError: a tensor holds NaN or infinite values; it is named.
+        StageError: a tensor holds NaN or infinite values; the layer it comes from is named.
     """
     chosen = {name: (methods or {}).get(name, method) for name in tensors}
     counted = [name for name in tensors if RANGE_METHODS[chosen[name]].needs_histogram]
@@ -156,7 +157,11 @@ class _Stream:
     ) -> None:
         import onnx
 
-        self.producers = {output: node.name or node.op_type for node in model.graph.node for output in node.output}
+        self.producers: dict[str, str] = {}
+        for node in model.graph.node:
+            # What is not finite behind a Relu or Clip was not finite before it.
+            before = self.producers.get(node.input[0]) if node.op_type in REMOVABLE else None
+            self.producers |= dict.fromkeys(node.output, before or node.name or node.op_type)
         self._images, self._input = images, input_spec
         fixed = input_spec.shape[0]
         self._fixed = fixed if isinstance(fixed, int) else None

@@ -12,9 +12,9 @@ import numpy as np
 from edgecnn.data import Images
 from edgecnn.errors import StorageError
 from edgecnn.graph import onnx_file
-from edgecnn.graph.remove_unused import remove_unused
 from edgecnn.progress import Progress
 from edgecnn.quantization.bias_correction import correct_biases
+from edgecnn.quantization.float_output import keep_output_float
 from edgecnn.quantization.prepare import WITH_WEIGHTS, Prepared, prepare, read_float_model
 from edgecnn.quantization.recipes import Recipe
 from edgecnn.quantization.removable import REMOVABLE, kept_activations
@@ -45,8 +45,6 @@ QUANTIZED_OPS = (
     "Transpose",
     "Unsqueeze",
 )
-#: What may stand between the last layer and the output without computing anything that needs integers.
-_AFTER_THE_LAST_LAYER = ("Flatten", "Identity", "Reshape", "Softmax", "LogSoftmax", "Squeeze", "Unsqueeze", "Transpose")
 #: Rounding and bias correction pass over the images once for each layer in depth, so at 224x224 they are given fewer.
 N_REFINE_PIXELS, N_REFINE_IMAGES = 512 * 64 * 64, 64
 #: A scale for each channel came with opset 13, QuantizeLinear itself with opset 10.
@@ -104,7 +102,7 @@ def quantize_prepared(
     model = prepared.model
     last_ops = {output: node.op_type for node in model.graph.node for output in node.output}
     quantized = _insert_integers(prepared, recipe)
-    _keep_output_float(quantized, last_ops)
+    keep_output_float(quantized, last_ops)
     few = images.take(np.arange(_enough_to_refine(images)))
     if recipe.adaptive_rounding:
         quantized = round_weights(model, quantized, few, threads=threads, progress=progress).model
@@ -115,8 +113,8 @@ def quantize_prepared(
 
 def _enough_to_refine(images: Images) -> int:
     """Return how many images rounding and bias correction look at: each pixel of a large one is a sample of its own."""
-    _, height, width, _ = images.pixels.shape
-    return min(len(images), max(N_REFINE_IMAGES, N_REFINE_PIXELS // (height * width)))
+    height, width = images.pixels.shape[1:3]
+    return min(len(images), max(N_REFINE_IMAGES, N_REFINE_PIXELS // int(height * width)))
 
 
 def _insert_integers(prepared: Prepared, recipe: Recipe) -> "ModelProto":
@@ -199,59 +197,6 @@ def _has_ranges(node: "NodeProto", ranged: Collection[str], model: "ModelProto")
     constants = {tensor.name for tensor in model.graph.initializer}
     data = [name for name in (node.input[0], *node.output) if name and name not in constants]
     return all(name in ranged for name in data)
-
-
-def _keep_output_float(model: "ModelProto", last_ops: dict[str, str]) -> None:
-    """Take the last quantize-dequantize pairs away::
-
-        Gemm ──► Quantize ──► Dequantize ──► Softmax ──► ...      Gemm ──► Softmax ──► ...
-
-    They would only round the answer to 8 bits: ties between classes where there were none. Not so after a Relu
-    or Clip: the quantizer has taken that away, and the pair does its work.
-
-    Args:
-        model: the QDQ graph.
-        last_ops: the operator that gave each tensor in the float graph.
-    """
-    for output in model.graph.output:
-        name: str | None = output.name
-        while name is not None:
-            _remove_pair(model, name, last_ops)
-            name = _behind(model, name)
-    remove_unused(model)
-
-
-def _behind(model: "ModelProto", name: str) -> str | None:
-    """Return what an operator that only passes on or turns into probabilities reads; None if another made it."""
-    producer = next((node for node in model.graph.node if name in node.output), None)
-    if producer is None or producer.op_type not in _AFTER_THE_LAST_LAYER:
-        return None
-    return producer.input[0]
-
-
-def _remove_pair(model: "ModelProto", name: str, last_ops: dict[str, str]) -> None:
-    """Let what a tensor was quantized from take its place, if nothing but its one reader saw the integers."""
-    graph = model.graph
-    producers = {output: node for node in graph.node for output in node.output}
-    dequantize = producers.get(name)
-    if dequantize is None or dequantize.op_type != "DequantizeLinear":
-        return
-    quantize = producers.get(dequantize.input[0])
-    if quantize is None or quantize.op_type != "QuantizeLinear":
-        return
-    source = quantize.input[0]
-    if last_ops.get(name) in REMOVABLE or last_ops.get(_plain(name)) in REMOVABLE or source not in producers:
-        return
-    if sum(source in node.input for node in graph.node) > 1 or sum(name in node.input for node in graph.node) > 1:
-        return
-    producer = producers[source]
-    producer.output[list(producer.output).index(source)] = name
-    dequantize.output[0] = f"{name}.unused"
-
-
-def _plain(name: str) -> str:
-    """Return the float graph's name of a tensor that the quantizer put a pair behind."""
-    return name.removesuffix("_DequantizeLinear_Output")
 
 
 def _float_layers(model: "ModelProto") -> tuple[str, ...]:

@@ -82,10 +82,15 @@ def stream(
         for name in tensors:
             if not np.isfinite(values[name]).all():
                 raise StageError(
-                    f"quantize: the tensor {name} holds NaN or infinite values on calibration images.",
-                    next_step="look at the weights of the layers before it; train the model again",
+                    f"quantize: the layer {_producer(model, name)} gives NaN or infinite values (tensor {name}) on "
+                    "calibration images.",
+                    next_step="look at the weights of that layer and before it; train the model again",
                 )
         yield {name: values[name][:new] for name in tensors}
+
+
+def _producer(model: "ModelProto", name: str) -> str:
+    return next((node.name or node.op_type for node in model.graph.node if name in node.output), "input")
 
 
 def _open(model: "ModelProto", tensors: list[str], threads: int) -> Any:

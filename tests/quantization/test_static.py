@@ -1,6 +1,8 @@
 """The QDQ graph: every scale, zero point and integer against NumPy, and what is refused."""
 
+import dataclasses
 import logging
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +19,9 @@ from edgecnn.errors import DataError, EdgecnnError, ExitCode, ModelError, StageE
 from edgecnn.graph import onnx_file
 from edgecnn.progress import SILENT
 from edgecnn.quantization import RECIPES, Recipe
+from edgecnn.quantization import recipe as named
+from edgecnn.quantization.prepare import prepare
+from edgecnn.quantization.range_methods import MSE_CANDIDATES, PERCENTILE
 from edgecnn.quantization.static import quantize_model
 from edgecnn.targets import reference_session
 from edgecnn.targets.session import feed
@@ -27,6 +32,19 @@ IMAGES = make_images(50, size=8)
 X = np.ascontiguousarray(IMAGES.pixels.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255))
 DEFAULT = RECIPES["u8s8-perchannel-minmax-reduced"]
 each_recipe = pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+#: Those whose integers follow from the weights and ranges alone: nothing equalized, corrected, or rounded otherwise.
+PLAIN = [row for row in RECIPES.values() if not (row.equalize or row.adaptive_rounding or row.correct_bias)]
+PLAIN += [named(f"{types}-perchannel-minmax") for types in ("s8u8", "u16u8", "s16s8")]
+PLAIN += [named(f"{types}-pertensor-percentile-symmetric") for types in ("u8s8", "s8s8", "u16s8", "s16s8")]
+each_plain_recipe = pytest.mark.parametrize("recipe", PLAIN, ids=lambda row: row.name)
+REFINED = [row for row in RECIPES.values() if row.equalize and row.adaptive_rounding and row.correct_bias]
+each_refined_recipe = pytest.mark.parametrize("recipe", REFINED, ids=lambda row: row.name)
+ACTIVATIONS = {
+    "u8": (np.uint8, 0, 255),
+    "s8": (np.int8, -128, 127),
+    "u16": (np.uint16, 0, 65535),
+    "s16": (np.int16, -32768, 32767),
+}
 Float64 = NDArray[np.float64]
 
 
@@ -115,19 +133,23 @@ class Graph:
 
 def expected_range(values: Array, recipe: Recipe) -> tuple[float, float]:
     """Return the range that a recipe's words promise, computed from all values at once."""
-    low, high = min(float(values.min()), 0.0), max(float(values.max()), 0.0)
-    if recipe.ranges == "minmax":
+    exact = np.sort(values.astype(np.float64).ravel())
+    if recipe.ranges == "percentile":
+        sides = 2 if exact[0] < 0 < exact[-1] else 1
+        outside = (100 - PERCENTILE) / 100 / sides
+        exact = exact[math.floor(len(exact) * outside) : math.ceil(len(exact) * (1 - outside))]
+    low, high = min(float(exact[0]), 0.0), max(float(exact[-1]), 0.0)
+    if recipe.symmetric:
+        low, high = -max(-low, high), max(-low, high)
+    if recipe.ranges != "mse":
         return low, high
-    counts, edges = np.histogram(values.astype(np.float64), bins=2048, range=(float(values.min()), float(values.max())))
-    centers = (edges[:-1] + edges[1:]) / 2
     errors = []
-    factors = 1 - 0.005 * np.arange(141)
-    for factor in factors:
-        scale = (high - low) * factor / 255
+    for factor in MSE_CANDIDATES:
+        scale = (high - low) * factor / recipe.steps
         zero = np.round(-low * factor / scale)
-        levels = np.clip(np.round(centers / scale) + zero, 0, 255)
-        errors.append(float((counts * ((levels - zero) * scale - centers) ** 2).sum()))
-    best = factors[int(np.argmin(errors))]
+        levels = np.clip(np.round(exact / scale) + zero, 0, recipe.steps)
+        errors.append(float(np.square((levels - zero) * scale - exact).sum()))
+    best = MSE_CANDIDATES[int(np.argmin(errors))]
     return low * best, high * best
 
 
@@ -147,21 +169,29 @@ def expected_weights(values: Array, recipe: Recipe, axis: int) -> tuple[Float64,
 # Arithmetic
 
 
-@each_recipe
+@each_plain_recipe
 @each_layer
 def test_activation_scales_and_zero_points_are_those_of_numpy(
     make: Any, layer: str, weight: str, axis: int, reads: str, recipe: Recipe
 ) -> None:
     found = Graph(quantize(make(), recipe)).operand(layer, 0)
     low, high = expected_range(values_of(make(), reads), recipe)
-    lowest = -128 if recipe.activation == "s8" else 0
-    assert found.zero_point.dtype == (np.int8 if recipe.activation == "s8" else np.uint8)
+    dtype, lowest, highest = ACTIVATIONS[recipe.activation]
+    if recipe.symmetric and lowest < 0:
+        lowest += 1
+    # A histogram knows a value to a bin, and a candidate or its neighbour may have the least error.
+    tolerance = {"minmax": 1e-5, "percentile": 1 / 1024, "mse": 0.006}[recipe.ranges]
+    assert found.zero_point.dtype == dtype
     assert found.scale.dtype == np.float32
-    assert float(found.scale) == pytest.approx((high - low) / 255, rel=1e-5)
-    assert int(found.zero_point) == lowest + round(-low / ((high - low) / 255))
+    assert float(found.scale) == pytest.approx((high - low) / (highest - lowest), rel=tolerance)
+    expected = lowest + round(-low / ((high - low) / (highest - lowest)))
+    if recipe.symmetric:
+        assert int(found.zero_point) == (highest + lowest + 1) // 2
+    else:
+        assert abs(int(found.zero_point) - expected) <= (0 if recipe.ranges == "minmax" else 1)
 
 
-@each_recipe
+@each_plain_recipe
 @each_layer
 def test_weight_scales_zero_points_and_integers_are_those_of_numpy(
     make: Any, layer: str, weight: str, axis: int, reads: str, recipe: Recipe
@@ -190,7 +220,7 @@ def test_each_output_channel_has_a_scale_of_its_own_exactly_if_the_recipe_says_s
         assert found.scale.shape == found.zero_point.shape == ()
 
 
-@each_recipe
+@each_plain_recipe
 @pytest.mark.parametrize(("layer", "bias"), [("conv", "conv_b"), ("fc", "fc_b")])
 def test_a_bias_is_int32_in_units_of_the_products_it_is_added_to(layer: str, bias: str, recipe: Recipe) -> None:
     graph = Graph(quantize(small_cnn(), recipe))
@@ -211,13 +241,54 @@ def test_the_answers_are_near_those_of_float(make: Any, recipe: Recipe) -> None:
     assert (found.argmax(1) == expected.argmax(1)).mean() > 0.9
 
 
-@pytest.mark.parametrize("recipe", [row for row in RECIPES.values() if row.exact_everywhere], ids=lambda row: row.name)
+EXACT = [row for row in RECIPES.values() if row.exact_everywhere]
+
+
+@pytest.mark.parametrize("recipe", EXACT, ids=lambda row: row.name)
 @pytest.mark.parametrize("make", [small_cnn, signed_cnn])
 def test_integer_kernels_give_what_the_graph_says(make: Any, recipe: Recipe) -> None:
     # evaluate() runs the graph node by node in float: no kernel can saturate there.
     data = quantize(make(), recipe)
     expected = evaluate(onnx.load_model_from_string(data), {"x": X})[0]
-    np.testing.assert_allclose(run(data), expected, rtol=0, atol=1e-6 * np.abs(expected).max())
+    # ONNX Runtime fuses weights of 8 bits that a Gemm or MatMul reads as [inputs, outputs] into MatMulNBits, which
+    # rounds activations of 16 bits to 8 on its way.
+    rounded_to_8_bits = recipe.activation_bits == 16 and make is signed_cnn
+    tolerance = 0.02 if rounded_to_8_bits else 1e-6
+    np.testing.assert_allclose(run(data), expected, rtol=0, atol=tolerance * np.abs(expected).max())
+
+
+@each_refined_recipe
+@each_layer
+def test_a_refined_layer_has_the_ranges_and_scales_of_the_equalized_one_and_integers_beside_its_weights(
+    make: Any, layer: str, weight: str, axis: int, reads: str, recipe: Recipe
+) -> None:
+    prepared = prepare(make(), IMAGES, recipe, name="ours.onnx", threads=1, progress=SILENT)
+    graph = Graph(quantize(make(), recipe))
+    low, high = expected_range(values_of(prepared.model, reads), recipe)
+    assert float(graph.operand(layer, 0).scale) == pytest.approx((high - low) / 255, rel=1e-5)
+    found = graph.operand(layer, 1)
+    values = weights(prepared.model)[weight]
+    scale, zero_point, nearest = expected_weights(values, recipe, axis)
+    np.testing.assert_allclose(np.atleast_1d(found.scale), scale, rtol=2e-7)
+    assert set(np.atleast_1d(found.zero_point).tolist()) == {zero_point}
+    assert found.integers is not None
+    assert -64 <= found.integers.min() <= found.integers.max() <= 64
+    by_channel = found.scale.reshape([-1 if i == axis else 1 for i in range(values.ndim)])
+    assert np.abs(found.integers - values / by_channel).max() <= 1 + 1e-4
+    assert np.abs(found.integers - nearest).max() <= 1
+
+
+@each_refined_recipe
+def test_refining_rounds_some_weights_the_other_way_and_comes_nearer_to_float(recipe: Recipe) -> None:
+    plain = dataclasses.replace(recipe, equalize=False, adaptive_rounding=False, correct_bias=False)
+    for make, weight, layer, axis in ((small_cnn, "fc_w", "fc", 0), (signed_cnn, "conv_w", "conv", 0)):
+        model = prepare(make(), IMAGES, recipe, name="ours.onnx", threads=1, progress=SILENT).model
+        expected = evaluate(make(), {"x": X})[0]
+        refined = quantize(make(), recipe)
+        nearest = expected_weights(weights(model)[weight], recipe, axis)[2]
+        assert not np.array_equal(Graph(refined).operand(layer, 1).integers, nearest)  # type: ignore[arg-type]
+        errors = [float(np.square(run(data) - expected).mean()) for data in (refined, quantize(make(), plain))]
+        assert errors[0] < 0.7 * errors[1]
 
 
 @settings(max_examples=25)
@@ -275,7 +346,7 @@ def test_the_logits_stay_float(make: Any, recipe: Recipe) -> None:
     assert graph.producers["y"].op_type in ("Gemm", "MatMul")
     logits = run(data)
     assert logits.dtype == np.float32
-    assert len(np.unique(logits)) > 0.98 * logits.size
+    assert len(np.unique(logits)) > 0.95 * logits.size  # 8 bits would leave two thirds of them different
 
 
 @pytest.mark.parametrize("last", [("Relu",), ("Clip", "zero", "six")], ids=["Relu", "Clip"])
@@ -422,12 +493,6 @@ def test_images_of_another_size_are_refused() -> None:
 def test_a_layer_that_gives_nan_is_named() -> None:
     nodes = [node("Sqrt", ["logits"], ["y"], name="square_root")]
     assert "the layer square_root gives NaN" in refused(StageError, small_cnn(tail=nodes)).message
-
-
-def test_two_outputs_are_refused() -> None:
-    model = small_cnn()
-    model.graph.output.append(helper.make_tensor_value_info("relu", TensorProto.FLOAT, ["N", 4, 6, 6]))
-    assert "expected one output, found 2: y, relu" in refused(ModelError, model).message
 
 
 def test_two_inputs_are_refused() -> None:
