@@ -6,9 +6,9 @@
 
 ONNX Runtime's quantizers take away every Relu and Clip behind a quantized operator. Three kinds have to be kept from
 them. A Clip whose bounds exclude 0, say from 1 to 3: zero is in every range of integers, so these end elsewhere. One
-that reads an answer of the network: that would be clipped with it. And,
-where operators compute on integers, one whose input has the scale of something further up (a pool, a reshape, another
-activation) or another reader: nothing ends at its bounds then.
+that reads an answer of the network: that would be clipped with it. And, where operators compute on integers, one whose
+input has the scale of something further up (a pool, a reshape, another activation) or another reader: nothing ends at
+its bounds then.
 """
 
 from collections import Counter
