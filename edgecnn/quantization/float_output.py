@@ -41,7 +41,7 @@ def _behind(model: "ModelProto", name: str) -> str | None:
 
 
 def _remove_pair(model: "ModelProto", name: str, last_ops: dict[str, str]) -> None:
-    """Let what a tensor was quantized from take its place, if nothing but its one reader saw the integers."""
+    """Let what a tensor was quantized from take its place, if no layer reads the integers."""
     graph = model.graph
     producers = {output: node for node in graph.node for output in node.output}
     dequantize = producers.get(name)
@@ -53,7 +53,10 @@ def _remove_pair(model: "ModelProto", name: str, last_ops: dict[str, str]) -> No
     source = quantize.input[0]
     if last_ops.get(name) in REMOVABLE or last_ops.get(_plain(name)) in REMOVABLE or source not in producers:
         return
-    if sum(source in node.input for node in graph.node) > 1 or sum(name in node.input for node in graph.node) > 1:
+    if sum(source in node.input for node in graph.node) > 1:
+        return
+    # An answer that the network reads on, say features beside logits, stays integers for the layers that want them.
+    if any(node.op_type not in _AFTER_THE_LAST_LAYER for node in graph.node if name in node.input):
         return
     producer = producers[source]
     producer.output[list(producer.output).index(source)] = name

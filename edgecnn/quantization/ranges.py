@@ -134,8 +134,8 @@ class _Tally:
         return Observed(
             low=self._low,
             high=self._high,
-            mean_low=max(mean_low, self._low),  # a sum of equal numbers may be off by rounding
-            mean_high=min(mean_high, self._high),
+            mean_low=mean_low,
+            mean_high=mean_high,
             histogram=self._histogram,
         )
 

@@ -37,7 +37,8 @@ class Recipe:
     """A quantization.
 
     Attributes:
-        activation: type of activations; asymmetric unless ``symmetric``. 16 bits are for NPUs: a CPU computes in float.
+        activation: type of activations; asymmetric unless ``symmetric``. 16 bits are for NPUs: a CPU computes in float,
+            but for a MatMul, or a Gemm without transB, whose activations ONNX Runtime rounds to 8 bits (MatMulNBits).
         weight: type of weights; symmetric around 0 (s8) or, per channel, around 128 (u8).
         per_channel: one weight scale for each output channel, else one a tensor.
         ranges: how the range of activations follows from the values seen; a row of ``RANGE_METHODS``.

@@ -4,10 +4,11 @@
 
     Conv ──► Relu ──► Quantize[0, 6.3]      Conv ──► Quantize[0, 6.3]
 
-ONNX Runtime's quantizers take away every Relu and Clip behind a quantized operator. Two kinds have to be kept from
-them. A Clip whose bounds exclude 0, say from 1 to 3: zero is in every range of integers, so these end elsewhere. And,
-where operators compute on integers, one whose input has the scale of something further up (a pool, a reshape, another
-activation) or another reader: nothing ends at its bounds then.
+ONNX Runtime's quantizers take away every Relu and Clip behind a quantized operator. Three kinds have to be kept from
+them. A Clip whose bounds exclude 0, say from 1 to 3: zero is in every range of integers, so these end elsewhere. One
+that reads an answer of the network: that would be clipped with it. And, where operators compute on integers, one whose
+input has the scale of something further up (a pool, a reshape, another activation) or another reader: nothing ends at
+its bounds then.
 """
 
 from collections import Counter
@@ -32,15 +33,20 @@ def kept_activations(model: "ModelProto", *, qoperator: bool) -> list["NodeProto
         qoperator: whether operators compute on integers, rather than between quantize and dequantize.
     """
     made = {output: node.op_type for node in model.graph.node for output in node.output}
-    uses = Counter([name for node in model.graph.node for name in node.input])
-    uses.update(output.name for output in model.graph.output)
+    readers = Counter(name for node in model.graph.node for name in node.input)
+    answers = {output.name for output in model.graph.output}
+
+    def has_own_integers(name: str) -> bool:
+        return made.get(name) in _WITH_A_SCALE_OF_ITS_OWN and readers[name] == 1
+
     return [
         node
         for node in model.graph.node
         if node.op_type in REMOVABLE
         and (
             not _keeps_zero(node, model)
-            or (qoperator and not (made.get(node.input[0]) in _WITH_A_SCALE_OF_ITS_OWN and uses[node.input[0]] == 1))
+            or node.input[0] in answers
+            or (qoperator and not has_own_integers(node.input[0]))
         )
     ]
 

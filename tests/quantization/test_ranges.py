@@ -239,7 +239,7 @@ def test_a_tally_keeps_nothing_of_each_image() -> None:
     assert observed.mean_high == pytest.approx(float(batch.max(1).astype(np.float64).mean()), rel=1e-12)
 
 
-def test_the_average_of_equal_images_is_what_each_has_and_not_off_by_rounding() -> None:
+def test_the_average_of_equal_images_is_what_each_has_to_the_last_bit() -> None:
     tally = ranges._Tally(histogram=None)
     for _ in range(1000):
         tally.add(np.array([[-0.1, 0.1]], np.float32))

@@ -142,7 +142,8 @@ def test_operators_with_a_scale_of_their_own_take_a_relu_in(op: str) -> None:
         close(model, name)
 
 
-def test_an_output_of_the_network_is_not_taken_in() -> None:
+@pytest.mark.parametrize("qoperator", [False, True])
+def test_an_answer_of_the_network_is_not_clipped_with_what_reads_it(qoperator: bool) -> None:
     model = net([node("Relu", ["a"], ["b"], name="act")])
     model.graph.output.append(helper.make_tensor_value_info("a", TensorProto.FLOAT, ["N", 4, 6, 6]))
-    assert [item.name for item in kept_activations(model, qoperator=True)] == ["act"]
+    assert [item.name for item in kept_activations(model, qoperator=qoperator)] == ["act"]
