@@ -17,16 +17,26 @@ from edgecnn.bundle.manifest import (
     DataRecord,
     Difference,
     EpochRecord,
+    FusionRecord,
+    JudgementRecord,
     Latency,
     LatencyResult,
     LayerSaturation,
+    LayerSensitivityRecord,
+    LayersRecord,
     MachineRecord,
     NetworkRecord,
     ParityRecord,
     SaturationRecord,
+    SearchRecord,
+    SensitivityRecord,
+    SimplificationRecord,
+    SkippedPassRecord,
     Speedup,
     StageRecord,
     TensorSpec,
+    TryRecord,
+    UnfusedRecord,
     ValidationResult,
 )
 from edgecnn.targets import TARGETS
@@ -197,6 +207,81 @@ def _layer(*, name: str, high: int, worst: int, bound: int, outputs: int, unsafe
     )
 
 
+def judgement(drop_pp: float, sqnr_db: float | None, *, reach_pp: float = 0.21) -> JudgementRecord:
+    """Return a made-up comparison with float."""
+    return JudgementRecord(
+        drop_pp=drop_pp, drop_pp_low=drop_pp - reach_pp, drop_pp_high=drop_pp + reach_pp + 0.01, sqnr_db=sqnr_db
+    )
+
+
+def tried(recipe: str, drop_pp: float, *, met: bool = False, float_layers: tuple[str, ...] = ()) -> TryRecord:
+    """Return a made-up try of a search."""
+    return TryRecord(**judgement(drop_pp, 20 + drop_pp).model_dump(), recipe=recipe, float_layers=float_layers, met=met)
+
+
+def search_record(*, met: bool = True) -> SearchRecord:
+    """Return a made-up search: a recipe, then one with two float layers, then with one of them."""
+    return SearchRecord(
+        max_drop_pp=0.35,
+        met=met,
+        n=4987,
+        tries=(
+            tried("u8s8-pertensor-minmax", 2.345),
+            tried("u8s8-pertensor-minmax-2float", 0.123, met=met, float_layers=("conv_1|x", "conv_2")),
+            tried("u8s8-pertensor-minmax-1float", 0.234, met=met, float_layers=("conv_1|x",)),
+        ),
+    )
+
+
+def sensitivity_record() -> SensitivityRecord:
+    """Return made-up figures of two layers, the first of which costs nearly all."""
+    return SensitivityRecord(
+        recipe="u8s8-perchannel-mse-reduced",
+        n=3987,
+        whole=judgement(1.456, 14.15),
+        layers=(
+            _sensitivity("conv_1|x", weight=12.34, inputs=None, alone=(1.357, 15.16), all_but=(0.0357, 37.38)),
+            _sensitivity("conv_2", weight=43.21, inputs=41.42, alone=(0.0468, 39.41), all_but=(1.4321, 14.43)),
+        ),
+    )
+
+
+def _sensitivity(
+    layer: str, *, weight: float, inputs: float | None, alone: tuple[float, float], all_but: tuple[float, float]
+) -> LayerSensitivityRecord:
+    return LayerSensitivityRecord(
+        layer=layer,
+        op="Conv",
+        weight_sqnr_db=weight,
+        activation_sqnr_db=inputs,
+        alone=judgement(*alone),
+        all_but=judgement(*all_but),
+    )
+
+
+def fusion_record() -> FusionRecord:
+    """Return a made-up audit: two operators stay float, one of them for one reason in two places."""
+    return FusionRecord(
+        n=251,
+        argmax_flips=17,
+        max_abs_logit_difference=0.0471,
+        unfused=(
+            UnfusedRecord(layer="gate_1", op="Mul", reason="left in float on purpose"),
+            UnfusedRecord(layer="conv_1|x", op="Conv", reason="its input is float"),
+            UnfusedRecord(layer="gate, too", op="Mul", reason="left in float on purpose"),
+        ),
+    )
+
+
+def simplification_record() -> SimplificationRecord:
+    """Return made-up node counts and a pass that was left out."""
+    return SimplificationRecord(
+        nodes_before={"Conv": 5, "Identity": 9},
+        nodes_after={"Conv": 5},
+        skipped=(SkippedPassRecord(name="fuse_bn", reason="logits differ by 0.5"),),
+    )
+
+
 def latency_result(
     *,
     target: str = "cpu",
@@ -287,11 +372,16 @@ def fixed_manifest() -> Manifest:
                 max_relative_difference=3.412e-07,
                 tolerance=1e-4,
                 argmax_flips=3,
+                layers=LayersRecord(n=29, n_equal=27, worst_layer="conv_1|x", worst_relative=5.1e-07),
             ),
         ),
+        simplification=simplification_record(),
         calibration=CalibrationRecord(
             split="train", n=517, seed=11, data_sha256="d" * 64, excluded_as_test_images=13, image_sha256=("e" * 64,)
         ),
+        float_layers=("conv_1|x",),
+        search=search_record(),
+        sensitivity=sensitivity_record(),
         validation=(
             validation_result(
                 per_class=(
@@ -301,6 +391,7 @@ def fixed_manifest() -> Manifest:
             ),
         ),
         saturation=saturation_record(),
+        fusion=fusion_record(),
         latency=(latency_result(), latency_result(batch=8, speedup=(1.5123, 1.4012, 1.6234), word="faster")),
         checks=(
             Check(name="accuracy drop on cpu", measured=0.1234, limit=1.5, unit="points, at most", passed=True),

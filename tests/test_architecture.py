@@ -46,9 +46,9 @@ PIPELINE = (
     "quantize_settings",
     "calibration_job",
     "quantize",
-    "sensitivity",
     "verdict",
     "report",
+    "sensitivity",
     "validate",
     "bench",
     "run",
@@ -195,6 +195,11 @@ def test_a_table_is_one_plain_literal(name: str, file: str) -> None:
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.target.id == name
     )
     table = assignment.value
+    if isinstance(table, ast.Call):  # rows that name themselves, and so are listed without keys
+        assert isinstance(table.func, ast.Name)
+        assert (table.func.id, table.keywords) == ("_rows", [])
+        assert all(isinstance(row, ast.Call) and not row.args for row in table.args), "rows name their fields"
+        return
     assert isinstance(table, ast.Dict)
     keys = [key.value for key in table.keys if isinstance(key, ast.Constant)]
     assert len(keys) == len(table.keys) == len(set(keys)) > 0

@@ -35,7 +35,7 @@ from tests.program import edgecnn, environment
 
 STAGES = ("train", "export", "simplify", "quantize", "validate", "bench", "report")
 READERS = ("targets", "inspect", "profile")
-COMMANDS = ("run", *STAGES, *READERS)
+COMMANDS = ("run", *STAGES, "sensitivity", *READERS)
 RUN = ("run", "--data", "digits", "--epochs", "2", "--max-drop", "100")
 QUICK = ("--pairs", "6", "--rounds", "1", "--seconds", "0.1")
 
@@ -122,7 +122,14 @@ def test_run_goes_all_the_way(made: tuple[Path, subprocess.CompletedProcess[str]
     assert "Traceback" not in finished.stderr
     bundle = folder / "artifacts" / "simplecnn"
     assert [path.name for path in folder.iterdir()] == ["artifacts"]
-    assert sorted(snapshot(bundle)) == ["float.onnx", "int8.onnx", "manifest.json", "model.pt", "report.md"]
+    assert sorted(snapshot(bundle)) == [
+        "float.onnx",
+        "int8.onnx",
+        "manifest.json",
+        "model.pt",
+        "ranges.json",
+        "report.md",
+    ]
     assert set(read_manifest(bundle).stages) == set(STAGES)
     for words in ("Top-1 accuracy", "Latency, microseconds", "int8", "PASSED  report: artifacts/simplecnn/report.md"):
         assert words in finished.stdout
@@ -207,7 +214,8 @@ JSON_FIELDS: dict[tuple[str, ...], set[str]] = {
     ("export", "--force"): ARTIFACTS,
     ("simplify", "--force"): ARTIFACTS | {"simplification"},
     ("quantize", "--force"): ARTIFACTS,
-    ("validate",): {"bundle", "n", "results", "saturation", "verdict"},
+    ("sensitivity", "--images", "64", "--held-out", "64"): {"bundle", "recipe", "n", "whole", "layers"},
+    ("validate",): {"bundle", "n", "results", "saturation", "fusion", "verdict"},
     ("bench", *QUICK): {"bundle", "machine", "results"},
     ("report",): ARTIFACTS,
 }
@@ -223,6 +231,14 @@ def test_json_is_one_object_with_exactly_its_fields(call: Call, bundle: Path, ar
 
 def test_every_command_that_writes_a_bundle_is_among_them() -> None:
     assert {arguments[0] for arguments in JSON_FIELDS} | {*READERS} == set(COMMANDS)
+
+
+def test_only_a_search_adds_itself_to_the_json_of_quantize(call: Call, bundle: Path) -> None:
+    few = ("--images", "64", "--held-out", "64", "--recipe", "u8s8-perchannel-minmax-reduced")
+    found = call("quantize", "--bundle", bundle, "--max-drop", "100", *few, "--json").json
+    assert found.keys() == ARTIFACTS | {"search"}
+    assert found["search"].keys() == {"max_drop_pp", "met", "n", "tries"}
+    assert call("quantize", "--bundle", bundle, "--json").json.keys() == ARTIFACTS, "that search is over"
 
 
 def test_targets_as_json(call: Call) -> None:
@@ -389,6 +405,15 @@ def test_the_size_gate(call: Call, bundle: Path, size: str, code: int, word: str
         ("bench", "--seconds", "0"),
         ("quantize", "--recipe", "int4"),
         ("quantize", "--seed", "-1"),
+        ("quantize", "--max-drop", "nan"),
+        ("quantize", "--max-drop", "-1"),
+        ("quantize", "--max-drop", "101"),
+        ("quantize", "--held-out", "100"),
+        ("quantize", "--held-out", "0"),
+        ("sensitivity", "--held-out", "0"),
+        ("sensitivity", "--recipe", "int4"),
+        ("sensitivity", "--seed", "-1"),
+        ("sensitivity", "--force"),
         ("run", "--model", "vgg"),
         ("train", "--epochs", "0"),
         ("train", "--seed", "-1"),

@@ -117,7 +117,7 @@ def undisturbed(nursery: Nursery, tmp_path_factory: pytest.TempPathFactory) -> t
 def assert_good(bundle: Path, reference: Path) -> None:
     """Every file is what the manifest says and what an undisturbed run makes, and there is no other."""
     manifest, found = read_manifest(bundle), snapshot(bundle)
-    assert sorted(found) == ["float.onnx", "int8.onnx", "manifest.json", "model.pt", "report.md"]
+    assert sorted(found) == ["float.onnx", "int8.onnx", "manifest.json", "model.pt", "ranges.json", "report.md"]
     for name in found.keys() - {"manifest.json"}:
         artifact = manifest.artifact(name)
         assert artifact is not None

@@ -9,9 +9,11 @@ def superseded(manifest: Manifest, stage: StageName, record: StageRecord) -> set
     None, when it gave the same bytes as before and no later stage had replaced them
     (simplify replaces the exported ``float.onnx``).
     """
-    later = {name for name in DOWNSTREAM[stage] if name in manifest.stages}
+    # Sensitivity is measured on float.onnx, whether or not that was quantized yet.
+    claimed = {*manifest.stages, *(("quantize",) if manifest.sensitivity is not None else ())}
+    later = {name for name in DOWNSTREAM[stage] if name in claimed}
     before = manifest.stages.get(stage)
-    replaced = {file for name in later for file in manifest.stages[name].outputs}
+    replaced = {file for name in later & set(manifest.stages) for file in manifest.stages[name].outputs}
     if before is not None and before.outputs == record.outputs and not replaced & set(record.outputs):
         return set() if record.outputs else later
     return later

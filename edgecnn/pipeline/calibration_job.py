@@ -83,6 +83,12 @@ class CalibrationJob:
         if self.n_held_out and set(self.images.content_sha256()) & set(self.held_out.content_sha256()):
             apart = ~np.isin(self.held_out.content_sha256(), self.images.content_sha256())
             self.held_out = self.held_out.take(np.flatnonzero(apart))
+        if self.n_held_out and not len(self.held_out):
+            raise DataError(
+                f"quantize: {self.dataset.name} repeats its training images: each of the {self.n_held_out} held apart "
+                "is one of those that set the ranges.",
+                next_step="give more training images with --data, or set more apart with --held-out",
+            )
         self.calibration: CalibrationRecord = record.model_copy(
             update={"n": self.n_images, "image_sha256": record.image_sha256[: self.n_images]}
         )
@@ -96,11 +102,13 @@ class CalibrationJob:
 
     @cached_property
     def graph(self) -> "ModelProto":
-        """The float model, checked."""
+        """The float model, checked, with a name for every node: layers are told apart by it."""
+        from edgecnn.graph.node_names import with_node_names
         from edgecnn.quantization.prepare import read_float_model
         from edgecnn.quantization.static import needed_opset
 
-        return read_float_model(self.model, self.name, needs_opset=max(map(needed_opset, self.recipes)))
+        needs_opset = max(map(needed_opset, self.recipes))
+        return with_node_names(read_float_model(self.model, self.name, needs_opset=needs_opset))
 
     def prepare(self, recipe: Recipe, known: "Mapping[str, Range] | None" = None) -> "Prepared":
         """Look at the activations for a recipe; what several recipes need is done once."""
@@ -152,13 +160,8 @@ def calibration_job(
     if judges or settings.max_drop_pp is not None:
         if settings.n_images is None:
             n_images = min(N_IMAGES, max(1, available // 2))
-        n_held_out = settings.n_held_out or min(N_HELD_OUT, available - n_images)
-        if n_held_out < 1:
-            raise DataError(
-                f"quantize: {dataset.name} has {available} training images for {n_images} that set the ranges and "
-                "others to judge on.",
-                next_step=f"--images {max(1, available // 2)}",
-            )
+        n_held_out = settings.n_held_out or max(1, min(N_HELD_OUT, available - n_images))
+        _require_images(dataset, available, n_images, n_held_out)
     return CalibrationJob(
         name=str(bundle.path(FLOAT_MODEL)),
         model=model,
@@ -169,6 +172,20 @@ def calibration_job(
         n_held_out=n_held_out,
         progress=options.progress,
     )
+
+
+def _require_images(dataset: Dataset, available: int, n_images: int, n_held_out: int) -> None:
+    if n_images < 1:
+        raise DataError(
+            f"quantize: expected at least one calibration image, found {n_images}.", next_step="--images 512"
+        )
+    if n_images + n_held_out > available:
+        half = available // 2
+        raise DataError(
+            f"quantize: {n_images} images that set the ranges and {n_held_out} others to judge on were asked for; "
+            f"{dataset.name} has {len(dataset.train)} training images, of which {available} are not test images.",
+            next_step=f"--images {half} --held-out {half}" if half else "give more training images with --data",
+        )
 
 
 def judgement_fields(judgement: "Judgement") -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgecnn import data as data_room
 from edgecnn.bundle import Bundle
@@ -9,7 +10,7 @@ from edgecnn.bundle.atomic import sha256_bytes
 from edgecnn.bundle.locate import default_folder, newest_folder
 from edgecnn.bundle.manifest import MANIFEST, Artifact, NetworkRecord, SearchRecord, TryRecord
 from edgecnn.data import Dataset
-from edgecnn.errors import BundleError, DataError, ModelError
+from edgecnn.errors import BundleError, DataError, ModelError, UsageError
 from edgecnn.pipeline.calibration_job import CalibrationJob, calibration_job, judgement_fields
 from edgecnn.pipeline.context import (
     Options,
@@ -23,6 +24,9 @@ from edgecnn.pipeline.context import (
 )
 from edgecnn.pipeline.export import FLOAT_MODEL
 from edgecnn.pipeline.quantize_settings import QuantizeSettings
+
+if TYPE_CHECKING:
+    from edgecnn.quantization.range_methods import Range
 
 INT8_MODEL = "int8.onnx"
 
@@ -51,6 +55,11 @@ def quantize(
     """
     options, settings = options or Options(), settings or QuantizeSettings()
     settings.recipes()  # an unknown one is said before anything is read
+    if settings.n_held_out is not None and settings.max_drop_pp is None:
+        raise UsageError(
+            "quantize: --held-out sets images apart for a search; without --max-drop nothing is searched.",
+            next_step="edgecnn quantize --max-drop 0.3",
+        )
     if model is None:
         with working_on(options.bundle or newest_folder()) as bundle:
             dataset = choose_dataset(options, bundle.manifest, *input_size(bundle, FLOAT_MODEL))
@@ -81,7 +90,7 @@ def quantize_stage(
         return work.unchanged()
     job.choose_images()
     if settings.max_drop_pp is None:
-        products, changes = _by_recipe(bundle, job)
+        products, changes = _by_recipe(job, None if options.force else _kept_ranges(bundle, job))
     else:
         products, changes = _by_search(job, settings.max_drop_pp)
     left = changes["float_layers"]
@@ -93,22 +102,34 @@ def quantize_stage(
 _Made = tuple[list[tuple[Artifact, bytes]], dict[str, object]]
 
 
-def _by_recipe(bundle: Bundle, job: CalibrationJob) -> _Made:
-    """Quantize by one recipe; ranges that the bundle holds for it are not looked for again."""
-    from edgecnn.quantization.range_cache import RANGES, range_key, read_ranges, write_ranges
-    from edgecnn.quantization.static import quantize_prepared
+def _kept_ranges(bundle: Bundle, job: CalibrationJob) -> "dict[str, Range] | None":
+    """Return the ranges that the bundle holds for a recipe; None if it has none, or the file was lost or changed."""
+    from edgecnn.quantization.range_cache import RANGES, read_ranges
+
+    artifact = bundle.manifest.artifact(RANGES)
+    if artifact is None or not bundle.holds({RANGES: artifact.sha256}):
+        return None
+    return read_ranges(bundle.read(RANGES, next_step="edgecnn quantize --force"), _range_key(job))
+
+
+def _range_key(job: CalibrationJob) -> str:
+    from edgecnn.quantization.range_cache import range_key
+
+    return range_key(sha256_bytes(job.model), job.calibration.image_sha256, job.recipes[0])
+
+
+def _by_recipe(job: CalibrationJob, known: "dict[str, Range] | None") -> _Made:
+    """Quantize by one recipe; ranges that are known are not looked for again."""
+    from edgecnn.quantization.keep_float import quantize_and_keep_float
+    from edgecnn.quantization.range_cache import RANGES, write_ranges
 
     (chosen,) = job.recipes
-    key = range_key(sha256_bytes(job.model), job.calibration.image_sha256, chosen)
-    known = None
-    if bundle.manifest.artifact(RANGES) is not None:
-        known = read_ranges(bundle.read(RANGES, next_step="edgecnn quantize --force"), key)
     n = len(job.images)
     where = "the bundle holds their ranges" if known is not None else f"on {n} training images"
     job.progress.say(f"quantizing with {chosen.name}, {where}")
     prepared = job.prepare(chosen, known=known)
-    quantized = quantize_prepared(prepared, job.images, chosen, threads=job.threads, progress=job.progress)
-    ranges = write_ranges(key, prepared.ranges(chosen))
+    quantized = quantize_and_keep_float(prepared, job.images, chosen, threads=job.threads, progress=job.progress)
+    ranges = write_ranges(_range_key(job), prepared.ranges(chosen))
     products = [_artifact(job, quantized.data), (describe_artifact("quantize", RANGES, ranges), ranges)]
     return products, {"float_layers": quantized.float_layers, "search": None}
 
@@ -145,7 +166,9 @@ def _by_search(job: CalibrationJob, max_drop_pp: float) -> _Made:
         ),
     )
     if not found.best.met:
-        job.progress.say(f"nothing loses less than {max_drop_pp:g} points; {found.best.recipe.name} loses least")
+        job.progress.say(
+            f"nothing that was tried loses at most {max_drop_pp:g} points; {found.best.recipe.name} loses least"
+        )
     changes: dict[str, object] = {"float_layers": found.quantized.float_layers, "search": record}
     return [_artifact(job, found.quantized.data)], changes
 

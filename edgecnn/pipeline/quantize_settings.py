@@ -1,7 +1,6 @@
 """What a user says of a quantization."""
 
 import dataclasses
-import math
 from dataclasses import dataclass
 
 from pydantic import JsonValue
@@ -34,9 +33,10 @@ class QuantizeSettings:
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise UsageError(f"quantize: --seed must be at least 0, found {self.seed}.", next_step="--seed 0")
-        if self.max_drop_pp is not None and not math.isfinite(self.max_drop_pp):
+        if self.max_drop_pp is not None and not 0 <= self.max_drop_pp <= 100:
             raise UsageError(
-                f"quantize: --max-drop must be a number, found {self.max_drop_pp}.", next_step="--max-drop 1"
+                f"quantize: --max-drop is in percentage points, 0 to 100; found {self.max_drop_pp}.",
+                next_step="--max-drop 0.3",
             )
         if self.n_held_out is not None and self.n_held_out < 1:
             raise UsageError(

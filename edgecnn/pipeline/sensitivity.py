@@ -8,6 +8,7 @@ from edgecnn.pipeline.calibration_job import calibration_job, finite, judgement_
 from edgecnn.pipeline.context import Options, choose_dataset, input_size, working_on
 from edgecnn.pipeline.export import FLOAT_MODEL
 from edgecnn.pipeline.quantize_settings import QuantizeSettings
+from edgecnn.pipeline.report import report_stage
 
 
 def sensitivity(
@@ -26,7 +27,7 @@ def sensitivity(
     Raises:
         UsageError: no such recipe.
         BundleError: the bundle has no ``float.onnx``.
-        ModelError: it cannot be quantized.
+        ModelError: it cannot be quantized, or no layer has constant weights.
         DataError: there are not enough training images that are not test images.
     """
     from edgecnn.quantization.sensitivity import measure_sensitivity
@@ -59,4 +60,6 @@ def sensitivity(
             ),
         )
         bundle.amend({"sensitivity": record})
+        if "report" in bundle.manifest.stages:  # one that is there tells of it
+            report_stage(bundle)
         return bundle.folder, record

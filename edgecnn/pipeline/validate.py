@@ -21,7 +21,7 @@ from edgecnn.pipeline.verdict import Gates, Verdict, check_drop, merge
 from edgecnn.progress import Progress
 from edgecnn.quantization.fusion import audit_fusion
 from edgecnn.quantization.saturation import audit_saturation
-from edgecnn.targets import require, running
+from edgecnn.targets import reference_session, require, running
 from edgecnn.targets.emulated import EmulatedSession
 
 if TYPE_CHECKING:
@@ -121,15 +121,13 @@ def validate_stage(
     results = _measure(targets, models, images, dataset, options.progress)
     kept = [old for old in bundle.manifest.validation if old.target not in targets]
     saturation = audit_saturation(models[INT8_MODEL], name=INT8_MODEL)
-    fusion = _audit_fusion(bundle, models[INT8_MODEL], images)
+    fusion = _audit_fusion(models[INT8_MODEL], images)
     return work.finish((), {"validation": (*kept, *results), "saturation": saturation, "fusion": fusion})
 
 
-def _audit_fusion(bundle: Bundle, model: bytes, images: Images) -> FusionRecord:
-    artifact = bundle.manifest.artifact(INT8_MODEL)
-    assert artifact is not None
-    assert artifact.input is not None
-    return audit_fusion(model, images, artifact.input, name=INT8_MODEL)
+def _audit_fusion(model: bytes, images: Images) -> FusionRecord:
+    session = reference_session(model, model_name=INT8_MODEL)  # a stranger's manifest may say anything of it
+    return audit_fusion(model, images, session.input, name=INT8_MODEL)
 
 
 def choose_images(test: Images, n: int | None) -> Images:

@@ -16,6 +16,7 @@ from edgecnn.bundle.manifest import FusionRecord, UnfusedRecord
 from edgecnn.data.images import Images
 from edgecnn.errors import StageError
 from edgecnn.graph import onnx_file
+from edgecnn.quantization.prepare import WITH_WEIGHTS
 from edgecnn.targets.native import CPU_PROVIDER, open_inference_session
 from edgecnn.targets.ort_errors import ort_errors
 from edgecnn.targets.session import feed
@@ -43,6 +44,8 @@ _HAS_INTEGER_KERNEL = (
 )
 #: What has one and is left in float by the recipes: see ``QUANTIZED_OPS``.
 _LEFT_IN_FLOAT = ("Mul", "Sigmoid", "Softmax")
+#: What ONNX Runtime makes of integer weights before float activations.
+_WEIGHTS_ALONE = ("MatMulNBits", "DynamicQuantizeMatMul")
 _PAIR = ("QuantizeLinear", "DequantizeLinear")
 
 
@@ -57,9 +60,12 @@ def audit_fusion(data: bytes, images: Images, spec: "TensorSpec", *, name: str) 
 
     Raises:
         ModelError: ONNX Runtime cannot load it.
+        StageError: it gives NaN or infinite logits, or ONNX Runtime cannot write the graph that it runs.
     """
     few = images.take(np.arange(min(N_IMAGES, len(images))))
     fused, unfused = (_logits(data, few, spec, name, optimize=optimize) for optimize in (True, False))
+    if not (np.isfinite(fused).all() and np.isfinite(unfused).all()):
+        raise StageError(f"validate: {name} gives NaN or infinite logits.", next_step="edgecnn quantize --force")
     return FusionRecord(
         n=len(few),
         argmax_flips=int((fused.argmax(1) != unfused.argmax(1)).sum()),
@@ -86,7 +92,9 @@ def _optimized(data: bytes, name: str) -> "ModelProto":
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # fatal only: that the file is for this machine alone is what is wanted
+    # All but changes of layout, which split and rename nodes as this machine's CPU wants them.
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.intra_op_num_threads, options.log_severity_level = 1, 4  # fatal only: what goes wrong is raised
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "optimized.onnx")
         options.optimized_model_filepath = str(path)
@@ -106,6 +114,7 @@ def _unfused(model: "ModelProto") -> list[UnfusedRecord]:
     integers_before = {node.output[0] for node in model.graph.node if node.op_type == "DequantizeLinear"}
     integers_behind = {node.input[0] for node in model.graph.node if node.op_type == "QuantizeLinear"}
     ends = {output.name for output in model.graph.output}
+    weights = {tensor.name for tensor in model.graph.initializer if tensor.data_type == tensor.FLOAT}
     found = []
     for node in model.graph.node:
         if node.op_type in _PAIR:
@@ -113,15 +122,20 @@ def _unfused(model: "ModelProto") -> list[UnfusedRecord]:
         reads, makes = integers_before & set(node.input), integers_behind & set(node.output)
         if reads or makes:
             where = node.name or node.output[0]
-            found.append(UnfusedRecord(layer=where, op=node.op_type, reason=_reason(node, bool(reads), ends)))
+            reason = _reason(node, bool(reads), ends=ends, weights=weights)
+            found.append(UnfusedRecord(layer=where, op=node.op_type.removeprefix("Fused"), reason=reason))
     return found
 
 
-def _reason(node: "NodeProto", reads_integers: bool, ends: set[str]) -> str:
+def _reason(node: "NodeProto", reads_integers: bool, *, ends: set[str], weights: set[str]) -> str:
     if not reads_integers:
         return "its input is float: the network's own, or that of a layer that stays float"
+    if node.op_type.removeprefix("Fused") in WITH_WEIGHTS and node.input[1] in weights:
+        return "its weights are float: the recipe leaves it so"
     if ends & set(node.output):
         return "it gives the network's output, which stays float"
+    if node.op_type in _WEIGHTS_ALONE:
+        return "computed on integer weights and float activations"
     if node.op_type in _LEFT_IN_FLOAT:
         return "left in float on purpose: there it is faster and more exact"
     if node.op_type in _HAS_INTEGER_KERNEL:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecnn.data.images import Images
+from edgecnn.errors import DataError, StageError
 from edgecnn.stats import Comparison, paired_drop
 from edgecnn.targets import Session, reference_session
 from edgecnn.targets.session import feed
@@ -39,13 +40,24 @@ class Judge:
             float_data: the float ONNX file.
             images: labelled, of the model's size.
             threads: for ONNX Runtime.
+
+        Raises:
+            DataError: there are no images, or the model has another number of classes.
+            StageError: the model gives NaN or infinite logits.
         """
+        if not len(images):
+            raise DataError("quantize: there are no images to judge on.", next_step="--held-out 5000")
         self.images, self._threads = images, threads
         self._logits = self._run(float_data, "the float model")
         self._right = self._logits.argmax(1) == images.labels
 
     def __call__(self, data: bytes) -> Judgement:
-        """Run a quantized model on the same images."""
+        """Run a quantized model on the same images.
+
+        Raises:
+            DataError: it has another number of classes.
+            StageError: it gives NaN or infinite logits.
+        """
         logits = self._run(data, "the quantized model")
         drop = paired_drop(self._right, logits.argmax(1) == self.images.labels)
         return Judgement(
@@ -57,7 +69,19 @@ class Judge:
     def _run(self, data: bytes, name: str) -> Logits:
         session = reference_session(data, model_name=name, threads=self._threads)
         size = session.input.shape[0] if isinstance(session.input.shape[0], int) else BATCH_SIZE
-        return np.concatenate([self._batch(session, start, size) for start in range(0, len(self.images), size)])
+        logits = np.concatenate([self._batch(session, start, size) for start in range(0, len(self.images), size)])
+        expected = (len(self.images), len(self.images.classes))
+        if logits.shape != expected:
+            raise DataError(
+                f"quantize: {name} gives {list(logits.shape)} for {expected[0]} images of {expected[1]} classes.",
+                next_step="give the images the model was trained for with --data",
+            )
+        if not np.isfinite(logits).all():  # a ratio of NaN would else be taken for no noise at all
+            raise StageError(
+                f"quantize: {name} gives NaN or infinite logits on the images held apart.",
+                next_step="try another recipe: edgecnn quantize --recipe u8s8-perchannel-minmax-reduced",
+            )
+        return logits
 
     def _batch(self, session: Session, start: int, size: int) -> Logits:
         n = len(self.images)
@@ -71,7 +95,11 @@ class Judge:
 def sqnr_db(signal: NDArray[np.floating], noisy: NDArray[np.floating]) -> float:
     """Return the signal-to-quantization-noise ratio in decibels; infinite without noise, 0 for all-zero signals."""
     power = float(np.square(signal, dtype=np.float64).sum())
-    noise = float(np.square(noisy.astype(np.float64) - signal).sum())
+    return decibels(power, float(np.square(noisy.astype(np.float64) - signal).sum()))
+
+
+def decibels(power: float, noise: float) -> float:
+    """Return a ratio of powers in decibels; infinite without noise, 0 without a signal."""
     if noise == 0:
         return float("inf")
     return 10 * float(np.log10(power / noise)) if power else 0.0

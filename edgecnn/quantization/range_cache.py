@@ -11,14 +11,16 @@ from edgecnn.quantization.range_methods import Range
 from edgecnn.quantization.recipes import Recipe
 
 RANGES = "ranges.json"
-_Finite = Annotated[float, Field(allow_inf_nan=False)]
+#: What a range is stored as in the graph: more would be infinite there.
+_LARGEST = 3.4e38
+_End = Annotated[float, Field(ge=-_LARGEST, le=_LARGEST, allow_inf_nan=False)]
 
 
 class _File(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     key: str
-    ranges: dict[str, tuple[_Finite, _Finite]]
+    ranges: dict[str, tuple[_End, _End]]
 
 
 def range_key(model_sha256: str, image_sha256: tuple[str, ...], recipe: Recipe) -> str:

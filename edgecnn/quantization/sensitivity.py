@@ -1,25 +1,25 @@
 """Which layer loses what: each one alone in integers, and each one alone in float."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgecnn.data.images import Images
+from edgecnn.errors import ModelError
 from edgecnn.progress import SILENT, Progress
-from edgecnn.quantization.judge import Judge, Judgement, sqnr_db
-from edgecnn.quantization.layer_pairs import match_layers
+from edgecnn.quantization.judge import Judge, Judgement, decibels, sqnr_db
+from edgecnn.quantization.keep_float import quantize_and_keep_float
+from edgecnn.quantization.layer_pairs import ConstantReader, LayerPair, QuantizedTensor, match_layers
 from edgecnn.quantization.prepare import WITH_WEIGHTS, Prepared
-from edgecnn.quantization.range_methods import Range
 from edgecnn.quantization.recipes import Recipe
-from edgecnn.quantization.static import quantize_prepared
 from edgecnn.quantization.tensor_stream import stream
 
 if TYPE_CHECKING:
-    from onnx import ModelProto, NodeProto
+    from onnx import ModelProto
 
 #: Images on which the noise of activations is measured; it hardly depends on how many there are.
 N_ACTIVATION_IMAGES = 64
@@ -71,17 +71,25 @@ def measure_sensitivity(
         calibration: the images that set the ranges.
         judge: on images held apart from these.
         recipe: how. Weights are rounded to the nearest and biases are not corrected, for these would hide what a
-            layer itself costs.
+            layer itself costs; pairs of quantize and dequantize say where each layer's integers are.
         threads: for ONNX Runtime.
         progress: told the layers done.
+
+    Raises:
+        ModelError: no layer has constant weights.
     """
-    plain = dataclasses.replace(recipe, adaptive_rounding=False, correct_bias=False, float_layers=())
+    plain = dataclasses.replace(recipe, adaptive_rounding=False, correct_bias=False, qoperator=False, float_layers=())
     names = layers_with_weights(prepared.model)
+    if not names:
+        raise ModelError(
+            "sensitivity: no layer of the model has constant weights.",
+            next_step="give a convolutional network: edgecnn inspect shows the layers",
+        )
     others = [node.name for node in prepared.model.graph.node]
 
     def judged(float_layers: list[str]) -> Judgement:
         chosen = dataclasses.replace(plain, float_layers=tuple(float_layers))
-        return judge(quantize_prepared(prepared, calibration, chosen, threads=threads, progress=SILENT).data)
+        return judge(quantize_and_keep_float(prepared, calibration, chosen, threads=threads, progress=SILENT).data)
 
     whole = judged([])
     noise = _noise(prepared, calibration, plain, threads)
@@ -93,7 +101,7 @@ def measure_sensitivity(
                 layer=name,
                 op=op,
                 weight_sqnr_db=noise.weights.get(name, float("inf")),
-                activation_sqnr_db=noise.activations[name],
+                activation_sqnr_db=noise.activations.get(name, float("inf")),
                 alone=judged([other for other in others if other != name]),
                 all_but=judged([name]),
             )
@@ -119,6 +127,8 @@ def layers_with_weights(model: "ModelProto") -> dict[str, str]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Noise:
+    """Of the layers that are in integers, by name."""
+
     weights: Mapping[str, float]
     activations: Mapping[str, float]
 
@@ -127,50 +137,61 @@ def _noise(prepared: Prepared, calibration: Images, recipe: Recipe, threads: int
     import onnx
 
     quantized = onnx.load_model_from_string(
-        quantize_prepared(prepared, calibration, recipe, threads=threads, progress=SILENT).data
+        quantize_and_keep_float(prepared, calibration, recipe, threads=threads, progress=SILENT).data
     )
-    constants = _constants(prepared.model)
+    pairs = match_layers(prepared.model, quantized)
+    constants = ConstantReader(prepared.model)
     weights = {}
-    for pair in [] if recipe.qoperator else match_layers(prepared.model, quantized):
-        zero, scale = pair.weight.along_axis(pair.weight.zero_point), pair.weight.along_axis(pair.weight.scale)
-        rounded = (pair.weight.integers.astype(np.float64) - zero.astype(np.float64)) * scale
-        weights[pair.name] = sqnr_db(constants[pair.float_node.input[1]], rounded)
-    return _Noise(weights=weights, activations=_activation_noise(prepared, calibration, recipe, threads))
+    for pair in pairs:
+        exact = constants.array(pair.float_node.input[1])
+        assert exact is not None
+        weights[pair.name] = sqnr_db(exact, _real(pair.weight))
+    return _Noise(weights=weights, activations=_activation_noise(prepared, quantized, pairs, calibration, threads))
 
 
-def _constants(model: "ModelProto") -> dict[str, NDArray[Any]]:
-    from onnx import numpy_helper
+def _real(tensor: QuantizedTensor) -> NDArray[np.float64]:
+    zero, scale = tensor.along_axis(tensor.zero_point), tensor.along_axis(tensor.scale)
+    found: NDArray[np.float64] = (tensor.integers.astype(np.float64) - zero.astype(np.float64)) * scale
+    return found
 
-    return {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
 
-
-def _activation_noise(prepared: Prepared, calibration: Images, recipe: Recipe, threads: int) -> dict[str, float]:
-    layers = layers_with_weights(prepared.model)
-    nodes: dict[str, NodeProto] = {node.name: node for node in prepared.model.graph.node if node.name in layers}
-    ranges = prepared.ranges(recipe)
-    read = {name: node.input[0] for name, node in nodes.items() if node.input[0] in ranges}
+def _activation_noise(
+    prepared: Prepared, quantized: "ModelProto", pairs: Sequence[LayerPair], calibration: Images, threads: int
+) -> dict[str, float]:
+    grids = {pair.name: grid for pair in pairs if (grid := _grid(ConstantReader(quantized), pair.node.input[0]))}
+    read = {pair.name: pair.float_node.input[0] for pair in pairs if pair.name in grids}
     few = calibration.take(np.arange(min(N_ACTIVATION_IMAGES, len(calibration))))
-    power: dict[str, float] = dict.fromkeys(read.values(), 0.0)
-    noise: dict[str, float] = dict.fromkeys(read.values(), 0.0)
-    for values in stream(prepared.model, list(power), few, spec=prepared.spec, threads=threads):
-        for name, array in values.items():
-            signal = array.astype(np.float64)
-            power[name] += float(np.square(signal).sum())
-            noise[name] += float(np.square(round_trip(signal, ranges[name], recipe.steps) - signal).sum())
-    return {name: _decibels(power, noise, read.get(name)) for name in nodes}
+    power, noise = dict.fromkeys(read, 0.0), dict.fromkeys(read, 0.0)
+    for values in stream(prepared.model, list(dict.fromkeys(read.values())), few, spec=prepared.spec, threads=threads):
+        for layer, tensor in read.items():
+            signal = values[tensor].astype(np.float64)
+            power[layer] += float(np.square(signal).sum())
+            noise[layer] += float(np.square(round_trip(signal, grids[layer]) - signal).sum())
+    return {layer: decibels(power[layer], noise[layer]) for layer in read}
 
 
-def round_trip(values: NDArray[np.float64], range_: Range, steps: int) -> NDArray[np.float64]:
-    """Return values rounded to the integers of a range and back, clipped at its ends."""
-    if range_.high == range_.low:
-        return np.zeros_like(values)
-    scale = (range_.high - range_.low) / steps
-    zero_point = np.rint(-range_.low / scale)
-    rounded: NDArray[np.float64] = (np.clip(np.rint(values / scale) + zero_point, 0, steps) - zero_point) * scale
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """The integers of an activation, and what they stand for: ``scale * (integer - zero_point)``."""
+
+    scale: float
+    zero_point: int
+    lowest: int
+    highest: int
+
+
+def _grid(reader: ConstantReader, tensor: str) -> Grid | None:
+    """Return the integers that a tensor is dequantized from; None if it is not."""
+    node, scale = reader.dequantize(tensor), reader.scale(tensor)
+    zero_point = None if node is None or len(node.input) < 3 else reader.array(node.input[2])
+    if scale is None or zero_point is None:
+        return None
+    limits = np.iinfo(zero_point.dtype)
+    return Grid(scale=float(scale), zero_point=int(zero_point), lowest=int(limits.min), highest=int(limits.max))
+
+
+def round_trip(values: NDArray[np.float64], grid: Grid) -> NDArray[np.float64]:
+    """Return values rounded to integers and back, clipped at the ends."""
+    integers = np.clip(np.rint(values / grid.scale) + grid.zero_point, grid.lowest, grid.highest)
+    rounded: NDArray[np.float64] = (integers - grid.zero_point) * grid.scale
     return rounded
-
-
-def _decibels(power: Mapping[str, float], noise: Mapping[str, float], tensor: str | None) -> float:
-    if tensor is None or noise[tensor] == 0:
-        return float("inf")
-    return 10 * float(np.log10(power[tensor] / noise[tensor])) if power[tensor] else 0.0

@@ -19,10 +19,14 @@ def fusion_sentence(record: FusionRecord) -> str:
 
 def floats_by_reason(record: FusionRecord) -> list[tuple[str, str, str]]:
     """Return operator, why it runs in float, and the layers, in the order of the graph."""
+    return [(op, reason, ", ".join(layers)) for (op, reason), layers in _by_reason(record).items()]
+
+
+def _by_reason(record: FusionRecord) -> dict[tuple[str, str], list[str]]:
     found: dict[tuple[str, str], list[str]] = {}
     for one in record.unfused:
         found.setdefault((one.op, one.reason), []).append(one.layer)
-    return [(op, reason, ", ".join(layers)) for (op, reason), layers in found.items()]
+    return found
 
 
 def fusion_items(record: FusionRecord) -> "list[RenderableType]":
@@ -31,6 +35,6 @@ def fusion_items(record: FusionRecord) -> "list[RenderableType]":
         return [fusion_sentence(record)]
     rows = new_table("In float beside integers", "operator", "nodes", "why")
     rows.columns[2].justify = "left"
-    for op, reason, layers in floats_by_reason(record):
-        rows.add_row(plain(op), str(layers.count(", ") + 1), plain(reason))
+    for (op, reason), layers in _by_reason(record).items():
+        rows.add_row(plain(op), str(len(layers)), plain(reason))
     return [rows, fusion_sentence(record)]

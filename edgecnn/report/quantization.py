@@ -1,10 +1,11 @@
 """Sensitivity and search, as tables, a chart and JSON."""
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from edgecnn.bundle.manifest import JudgementRecord, LayerSensitivityRecord, SearchRecord, SensitivityRecord
-from edgecnn.report.text import new_table
+from edgecnn.report.text import new_table, plain
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -18,7 +19,7 @@ def search_items(record: SearchRecord) -> "list[RenderableType]":
     rows = new_table(f"Tries, {record.n:,} training images held apart", "recipe", "drop", "95% interval", "dB", "")
     for one in record.tries:
         rows.add_row(
-            one.recipe, f"{one.drop_pp:+.2f}", _interval(one), _decibels(one.sqnr_db), "met" if one.met else ""
+            plain(one.recipe), f"{one.drop_pp:+.2f}", _interval(one), _decibels(one.sqnr_db), "met" if one.met else ""
         )
     return [rows, search_sentence(record)]
 
@@ -44,7 +45,7 @@ def sensitivity_items(record: SensitivityRecord) -> "list[RenderableType]":
     )
     for layer in record.layers:
         rows.add_row(
-            layer.layer,
+            plain(layer.layer),
             _decibels(layer.weight_sqnr_db),
             _decibels(layer.activation_sqnr_db),
             _decibels(layer.alone.sqnr_db),
@@ -65,16 +66,24 @@ def _chart(layers: Sequence[LayerSensitivityRecord], whole: JudgementRecord) -> 
     rows = new_table("What the logits gain, in dB, if this layer alone stays float", "layer", "dB", "")
     rows.columns[2].justify = "left"
     gains = [(layer.layer, _gain(layer, whole)) for layer in layers]
-    largest = max((gain for _, gain in gains), default=0.0)
+    largest = max((gain for _, gain in gains if math.isfinite(gain)), default=0.0)
     for layer, gain in gains:
-        width = round(_BAR_WIDTH * max(gain, 0.0) / largest) if largest > 0 else 0
-        rows.add_row(layer, f"{gain:+.1f}", "█" * width)
+        rows.add_row(plain(layer), f"{gain:+.1f}" if math.isfinite(gain) else "exact", "█" * _width(gain, largest))
     return rows
 
 
+def _width(gain: float, largest: float) -> int:
+    if math.isinf(gain):
+        return _BAR_WIDTH
+    return round(_BAR_WIDTH * max(gain, 0.0) / largest) if largest > 0 else 0
+
+
 def _gain(layer: LayerSensitivityRecord, whole: JudgementRecord) -> float:
-    if layer.all_but.sqnr_db is None or whole.sqnr_db is None:
+    """Return what is won; infinite where the logits become exact."""
+    if whole.sqnr_db is None:
         return 0.0
+    if layer.all_but.sqnr_db is None:
+        return math.inf
     return layer.all_but.sqnr_db - whole.sqnr_db
 
 

@@ -55,7 +55,8 @@ def test_another_recipe_gives_another_file_and_strikes_what_was_measured(bundle_
     recipe = manifest.stages["quantize"].settings["recipe"]
     assert isinstance(recipe, dict)
     assert (recipe["name"], recipe["per_channel"], recipe["ranges"]) == (OTHER_RECIPE, False, "minmax")
-    (artifact,) = outcome.artifacts
+    artifact, ranges = outcome.artifacts
+    assert (artifact.path, ranges.path) == ("int8.onnx", "ranges.json")
     assert artifact.parent_sha256 == before["float.onnx"]
 
 
@@ -108,7 +109,7 @@ def test_a_float_model_of_ones_own_becomes_a_bundle(
     monkeypatch.chdir(tmp_path)
     outcome = go(model=mine, data=images)
     assert outcome.bundle == Path("artifacts/mine")
-    assert sorted(snapshot(outcome.bundle)) == ["float.onnx", "int8.onnx", "manifest.json"]
+    assert sorted(snapshot(outcome.bundle)) == ["float.onnx", "int8.onnx", "manifest.json", "ranges.json"]
     manifest = read_manifest(outcome.bundle)
     assert (outcome.bundle / "float.onnx").read_bytes() == mine.read_bytes()
     assert manifest.stages["export"].settings == {"imported": True}

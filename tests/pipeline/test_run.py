@@ -26,7 +26,7 @@ def settings(
     epochs: int = 2,
     gates: Gates | None = None,
     model: str = "simplecnn",
-    recipe: str = "u8s8-perchannel-minmax-reduced",
+    recipe: str | None = None,
     targets: tuple[str, ...] = ("cpu",),
 ) -> RunSettings:
     return RunSettings(
@@ -51,7 +51,7 @@ def test_the_finished_bundle_has_every_stage_and_file(finished_bundle: Path) -> 
     manifest = read_manifest(finished_bundle)
     found = snapshot(finished_bundle)
     assert set(manifest.stages) == set(STAGES)
-    assert sorted(found) == ["float.onnx", "int8.onnx", "manifest.json", "model.pt", "report.md"]
+    assert sorted(found) == ["float.onnx", "int8.onnx", "manifest.json", "model.pt", "ranges.json", "report.md"]
     for name in found.keys() - {"manifest.json"}:
         artifact = manifest.artifact(name)
         assert artifact is not None
@@ -63,7 +63,13 @@ def test_every_file_has_its_parent_back_to_the_checkpoint(finished_bundle: Path)
     manifest = read_manifest(finished_bundle)
     chain = [(artifact.stage, artifact.parent_sha256) for artifact in manifest.artifacts if artifact.stage != "report"]
     hashes = [artifact.sha256 for artifact in manifest.artifacts]
-    assert chain == [("train", None), ("export", hashes[0]), ("simplify", hashes[1]), ("quantize", hashes[2])]
+    assert chain == [
+        ("train", None),
+        ("export", hashes[0]),
+        ("simplify", hashes[1]),
+        ("quantize", hashes[2]),
+        ("quantize", None),
+    ]
 
 
 def test_a_second_run_does_nothing(bundle_copy: Path) -> None:
@@ -87,6 +93,7 @@ def test_another_recipe_begins_at_quantize(bundle_copy: Path) -> None:
     ("name", "again"),
     [
         ("int8.onnx", {"quantize"}),
+        ("ranges.json", {"quantize"}),
         ("report.md", {"report"}),
         ("float.onnx", {"export", "simplify", "quantize", "validate", "bench"}),
     ],

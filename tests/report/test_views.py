@@ -8,7 +8,14 @@ import pytest
 from edgecnn.bundle.manifest import Check
 from edgecnn.pipeline.verdict import Gates, check_drop
 from edgecnn.report import views
-from tests.bundles import emulated_result, fixed_manifest, latency_result, saturation_record, validation_result
+from tests.bundles import (
+    emulated_result,
+    fixed_manifest,
+    fusion_record,
+    latency_result,
+    saturation_record,
+    validation_result,
+)
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "json.md"
 
@@ -16,9 +23,9 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "json.md"
 def test_validation_has_exactly_its_fields() -> None:
     (result,) = fixed_manifest().validation
     check = check_drop(result, Gates(max_drop_pp=0.5))
-    view = views.validation_view("artifacts/x", [(result, check)], "passed", None)
-    assert view.keys() == {"bundle", "n", "results", "saturation", "verdict"}
-    assert view["saturation"] is None
+    view = views.validation_view("artifacts/x", [(result, check)], "passed", None, None)
+    assert view.keys() == {"bundle", "n", "results", "saturation", "fusion", "verdict"}
+    assert (view["saturation"], view["fusion"]) == (None, None)
     (row,) = view["results"]
     assert row.keys() == {
         "target", "float_top1", "int8_top1", "drop_pp", "drop_pp_low", "drop_pp_high",
@@ -33,13 +40,15 @@ def test_validation_has_exactly_its_fields() -> None:
 def test_each_row_says_whether_its_own_gate_passed() -> None:
     results = [validation_result(target="cpu", drop_pp=0.2), validation_result(target="xnnpack", drop_pp=7)]
     checks = [check_drop(result, Gates(max_drop_pp=1)) for result in results]
-    view = views.validation_view("b", list(zip(results, checks, strict=True)), "failed", None)
+    view = views.validation_view("b", list(zip(results, checks, strict=True)), "failed", None, None)
     assert [(row["target"], row["passed"]) for row in view["results"]] == [("cpu", True), ("xnnpack", False)]
 
 
 def test_a_target_elsewhere_is_held_against_this_cpu() -> None:
     result = emulated_result()
-    view = views.validation_view("b", [(result, check_drop(result, Gates()))], "passed", saturation_record())
+    view = views.validation_view(
+        "b", [(result, check_drop(result, Gates()))], "passed", saturation_record(), fusion_record()
+    )
     (row,) = view["results"]
     assert row["float_against_cpu"] == {"argmax_flips": 7, "max_abs_logit_difference": 0.0123}
     assert row["int8_against_cpu"] == {"argmax_flips": 2763, "max_abs_logit_difference": 1.2345}
@@ -47,6 +56,8 @@ def test_a_target_elsewhere_is_held_against_this_cpu() -> None:
     assert row["machine"]["cpu"] == "Example CPU @ 2.50GHz"
     assert view["saturation"]["layers"][1]["outputs_that_can_saturate"] == 5
     assert view["saturation"]["exempt"] == {"depthwise": "it is widened"}
+    assert (view["fusion"]["n"], view["fusion"]["argmax_flips"]) == (251, 17)
+    assert view["fusion"]["unfused"][0] == {"layer": "gate_1", "op": "Mul", "reason": "left in float on purpose"}
 
 
 def test_latency_has_exactly_its_fields() -> None:
@@ -109,7 +120,11 @@ def test_an_error_is_an_object_of_its_own() -> None:
     "view",
     [
         views.validation_view(
-            "b", [(emulated_result(), check_drop(emulated_result(), Gates()))], "passed", saturation_record()
+            "b",
+            [(emulated_result(), check_drop(emulated_result(), Gates()))],
+            "passed",
+            saturation_record(),
+            fusion_record(),
         ),
         views.installed_view("cpu@haswell", None, "/usr/bin/qemu", unchanged=True),
         views.latency_view("b", [latency_result()]),
@@ -122,7 +137,8 @@ def test_every_view_is_json_and_every_field_is_documented(view: views.Json) -> N
     document = DOCUMENT.read_text()
     nested = [row["int8_against_cpu"] for row in view.get("results", []) if row.get("int8_against_cpu")]
     audited = [view["saturation"], *view["saturation"]["layers"]] if view.get("saturation") else []
-    for row in (view, *view.get("results", []), *nested, *audited):
+    fused = [view["fusion"], *view["fusion"]["unfused"]] if view.get("fusion") else []
+    for row in (view, *view.get("results", []), *nested, *audited, *fused):
         assert [name for name in row if f'"{name}"' not in document] == []
 
 
