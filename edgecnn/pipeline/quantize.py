@@ -154,6 +154,7 @@ def _by_search(job: CalibrationJob, max_drop_pp: float) -> _Made:
         f"searching for at most {max_drop_pp:g} points lost on {len(job.held_out)} training images, "
         f"other than the {len(job.images)} that set the ranges"
     )
+    job.prepare(job.recipes[0])  # what is wrong with a layer is said of the layer, before the model is judged
     found = search(
         job.recipes,
         max_drop_pp,
