@@ -69,17 +69,27 @@ def quantize(
     folder = options.bundle or (path.parent if (path.parent / MANIFEST).is_file() else default_folder(path.stem))
     dataset = _images_for(path, data, folder, options)
     with working_on(folder, create=True) as bundle:
-        _adopt(bundle, path, data, dataset, options)
-        return quantize_stage(bundle, dataset, options, settings)
+        _require_replaceable(bundle, path, data, options)
+        return quantize_stage(bundle, dataset, options, settings, given=(path, data))
 
 
 def quantize_stage(
-    bundle: Bundle, dataset: Dataset, options: Options, settings: QuantizeSettings | None = None
+    bundle: Bundle,
+    dataset: Dataset,
+    options: Options,
+    settings: QuantizeSettings | None = None,
+    *,
+    given: tuple[Path, bytes] | None = None,
 ) -> Outcome:
-    """Quantize inside a locked bundle; see :func:`quantize`."""
+    """Quantize inside a locked bundle; see :func:`quantize`.
+
+    Args:
+        given: an ONNX file and its bytes, which become the bundle's own once it could be quantized.
+    """
     settings = settings or QuantizeSettings()
-    model = bundle.read(FLOAT_MODEL, next_step="edgecnn export model.pt")
+    model = given[1] if given else bundle.read(FLOAT_MODEL, next_step="edgecnn export model.pt")
     job = calibration_job(bundle, dataset, model, settings, options)
+    job.name = str(given[0]) if given else job.name
     work = Work(
         bundle=bundle,
         stage="quantize",
@@ -93,6 +103,8 @@ def quantize_stage(
         products, changes = _by_recipe(job, None if options.force else _kept_ranges(bundle, job))
     else:
         products, changes = _by_search(job, settings.max_drop_pp)
+    if given:
+        _adopt(bundle, *given, dataset)
     left = changes["float_layers"]
     if left:
         options.progress.say(f"still float: {', '.join(map(str, left))}")  # type: ignore[call-overload]
@@ -142,6 +154,7 @@ def _by_search(job: CalibrationJob, max_drop_pp: float) -> _Made:
         f"searching for at most {max_drop_pp:g} points lost on {len(job.held_out)} training images, "
         f"other than the {len(job.images)} that set the ranges"
     )
+    job.prepare(job.recipes[0])  # what is wrong with a layer is said of the layer, before the model is judged
     found = search(
         job.recipes,
         max_drop_pp,
@@ -220,10 +233,14 @@ def _images_for(path: Path, data: bytes, folder: Path, options: Options) -> Data
     )
 
 
-def _adopt(bundle: Bundle, path: Path, data: bytes, dataset: Dataset, options: Options) -> None:
-    """Make a float ONNX file the bundle's own, unless it is already, or the bundle exported another."""
+def _is_own(bundle: Bundle, data: bytes) -> bool:
     known = bundle.manifest.artifact(FLOAT_MODEL)
-    if known is not None and known.sha256 == sha256_bytes(data):
+    return known is not None and known.sha256 == sha256_bytes(data)
+
+
+def _require_replaceable(bundle: Bundle, path: Path, data: bytes, options: Options) -> None:
+    """Refuse to replace a model that the bundle exported itself."""
+    if _is_own(bundle, data):
         return
     record = bundle.manifest.stages.get("export")
     if record is not None and "imported" not in record.settings and not options.force:
@@ -231,6 +248,12 @@ def _adopt(bundle: Bundle, path: Path, data: bytes, dataset: Dataset, options: O
             f"{bundle.folder}: holds another model, exported from its own checkpoint; {path} would replace it.",
             next_step="name another folder with --bundle, or --force",
         )
+
+
+def _adopt(bundle: Bundle, path: Path, data: bytes, dataset: Dataset) -> None:
+    """Make a float ONNX file the bundle's own, unless it is already."""
+    if _is_own(bundle, data):
+        return
     artifact = describe_artifact("export", FLOAT_MODEL, data)
     work = Work(bundle=bundle, stage="export", inputs={FLOAT_MODEL: artifact.sha256}, settings={"imported": True})
     work.finish(

@@ -165,11 +165,11 @@ def _holds(judgement: Judgement, budget_pp: float) -> bool:
     return round(judgement.drop_pp.delta - budget_pp, 9) <= 0
 
 
-def _rank(tried: Try) -> tuple[bool, int, float]:
-    """Sort those that meet the budget first, then by float layers; those that do not, by what they lose."""
+def _rank(tried: Try) -> tuple[bool, int, float, float]:
+    """Sort those that meet the budget first, then by float layers; those that do not, by what they lose, and noise."""
     if tried.met:
-        return (False, len(tried.recipe.float_layers), 0.0)
-    return (True, 0, tried.judgement.drop_pp.delta)
+        return (False, len(tried.recipe.float_layers), 0.0, 0.0)
+    return (True, 0, tried.judgement.drop_pp.delta, -tried.judgement.sqnr_db)
 
 
 def ladder() -> list[Recipe]:

@@ -53,7 +53,8 @@ def untraceable(report: str, manifest: Manifest) -> list[str]:
     texts = [leaf for leaf in leaves(tree) if isinstance(leaf, str) and re.search(r"\d", leaf)]
     texts += [artifact.sha256[:16] for artifact in manifest.artifacts]
     texts += [artifact.parent_sha256[:16] for artifact in manifest.artifacts if artifact.parent_sha256]
-    texts += [result.measured_at.isoformat() for result in (*manifest.validation, *manifest.latency)]
+    texts += [result.measured_at.isoformat() for result in manifest.latency]
+    texts += [result.measured_at.isoformat() for result in manifest.validation]
     texts += [manifest.data.sha256[:16]] if manifest.data else []
     allowed = figures(tree) | lengths(tree)
     plain = report.replace("\\", "")
