@@ -173,9 +173,25 @@ def _block(walk: Walk, sets: _Sets, layer: Layer) -> Block:
     with np.errstate(divide="ignore"):
         return Block(
             log2_range=np.log2(largest.astype(np.float64)),
+            log2_bias=np.log2(_bias(walk, layer)),
             outputs=sets.number[layer.outputs],
             inputs=sets.number[layer.inputs],
         )
+
+
+def _bias(walk: Walk, layer: Layer) -> Float64:
+    """Return the size of each output's bias beside its weights, float64 [groups, outputs].
+
+    A sum of n products of the size of the largest is about sqrt(n) times as large as one of them.
+    """
+    names = layer.node.input
+    bias = walk.constants.get(names[2]) if len(names) > 2 else None
+    if bias is None:
+        return np.zeros(layer.outputs.shape)
+    n_products = walk.constants[names[1]].size / layer.outputs.size
+    sizes = np.broadcast_to(np.abs(bias.astype(np.float64)).ravel(), layer.outputs.size)
+    found: Float64 = sizes.reshape(layer.outputs.shape) / np.sqrt(n_products)
+    return found
 
 
 def _name(node: "NodeProto") -> str:

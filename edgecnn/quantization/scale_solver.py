@@ -28,11 +28,14 @@ class Block:
     Attributes:
         log2_range: log2 of the largest weight between each input and output, float64 [groups, outputs, inputs];
             -inf where all are 0.
+        log2_bias: log2 of each output's bias, as a weight on an input that is always there: float64 [groups, outputs];
+            -inf where there is none. A channel that is all bias is as large as that, however small its weights are.
         outputs: the set of each output channel, int64 [groups, outputs].
         inputs: the set of each input channel, int64 [groups, inputs].
     """
 
     log2_range: Float64
+    log2_bias: Float64
     outputs: Indices
     inputs: Indices
 
@@ -120,7 +123,7 @@ def _log2_ranges(blocks: Sequence[Block], scale: Float64) -> tuple[Float64, Floa
     made, read = _Mean(len(scale)), _Mean(len(scale))
     for block in blocks:
         scaled = block.log2_range + scale[block.outputs][:, :, None] - scale[block.inputs][:, None, :]
-        made.add(block.outputs, scaled.max(2))
+        made.add(block.outputs, np.maximum(scaled.max(2), block.log2_bias + scale[block.outputs]))
         read.add(block.inputs, scaled.max(1))
     return made.value(), read.value()
 

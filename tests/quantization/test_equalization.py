@@ -261,3 +261,31 @@ def test_grouped_and_transposed_convolutions_take_up_scales() -> None:
     assert [group.n_channels for group in result.groups] == [4, 6, 4]
     assert all(group.scale_high > group.scale_low for group in result.groups)
     require_same_function(model, result.model, X)
+
+
+@pytest.mark.parametrize("size", [1e-4, 1e-9, 1e-12])
+def test_a_channel_that_is_all_bias_is_not_scaled_up_over_the_others(size: float) -> None:
+    random = np.random.default_rng(0)
+    small = random.normal(size=(2, 3, 3, 3)) * size
+    model = make_model(
+        [
+            node("Conv", ["x", "w", "b"], ["conv"], name="conv"),
+            node("Relu", ["conv"], ["relu"]),
+            node("GlobalAveragePool", ["relu"], ["pool"]),
+            node("Flatten", ["pool"], ["flat"]),
+            node("Gemm", ["flat", "fc", "fc_b"], ["y"], name="fc", transB=1),
+        ],
+        {
+            "w": np.concatenate([small, random.normal(size=(2, 3, 3, 3))]),
+            "b": np.array([1.0, 0.5, 0.1, 0.2]),
+            "fc": random.normal(size=(3, 4)),
+            "fc_b": random.normal(size=3),
+        },
+        outputs={"y": ("N", 3)},
+    )
+    data = model.SerializeToString()
+    spec = reference_session(data, model_name="float").input
+    recipe = RECIPES["u8s8-perchannel-minmax-reduced-equalized-rounded-corrected"]
+    int8 = quantize_model(data, IMAGES, recipe, name="ours", threads=1, progress=SILENT)
+    expected, found = (reference_session(each, model_name="m").run(feed(IMAGES.pixels, spec)) for each in (data, int8))
+    assert np.abs(found - expected).max() < 0.02 * np.abs(expected).max()

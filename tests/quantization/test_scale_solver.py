@@ -12,7 +12,12 @@ from edgecnn.quantization.scale_solver import MAX_LOG2_SCALE, Block, Float64, So
 
 def block(weights: Float64, outputs: list[int], inputs: list[int]) -> Block:
     with np.errstate(divide="ignore"):
-        return Block(log2_range=np.log2(np.abs(weights))[None], outputs=np.array([outputs]), inputs=np.array([inputs]))
+        return Block(
+            log2_range=np.log2(np.abs(weights))[None],
+            log2_bias=np.full((1, len(outputs)), -np.inf),
+            outputs=np.array([outputs]),
+            inputs=np.array([inputs]),
+        )
 
 
 def run(blocks: list[Block], n_sets: int, *, fixed: tuple[int, ...] = (), power_of_two: bool = False,
