@@ -123,7 +123,9 @@ def _log2_ranges(blocks: Sequence[Block], scale: Float64) -> tuple[Float64, Floa
     made, read = _Mean(len(scale)), _Mean(len(scale))
     for block in blocks:
         scaled = block.log2_range + scale[block.outputs][:, :, None] - scale[block.inputs][:, None, :]
-        made.add(block.outputs, np.maximum(scaled.max(2), block.log2_bias + scale[block.outputs]))
+        weights = scaled.max(2)
+        biases = np.where(np.isfinite(weights), block.log2_bias + scale[block.outputs], -np.inf)  # else it is dead
+        made.add(block.outputs, np.maximum(weights, biases))
         read.add(block.inputs, scaled.max(1))
     return made.value(), read.value()
 
