@@ -204,8 +204,8 @@ ONNX: dict[str, tuple[Callable[[], bytes], str, str]] = {
     ),
     "weights elsewhere": (
         lambda: onnx_bytes(with_weights_elsewhere),
-        "weights in other files (conv_w",
-        "weights in other files (conv_w",
+        "the weights conv_w point outside its folder",
+        "the weights conv_w point outside its folder",
     ),
     "any size": (
         lambda: onnx_bytes(of_any_size),

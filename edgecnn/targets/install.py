@@ -1,7 +1,7 @@
 """``edgecnn targets install``: set up what an emulated target needs, wholly or not at all."""
 
 import contextlib
-import importlib.util
+import importlib.metadata
 import os
 import shutil
 import sys
@@ -139,11 +139,13 @@ def _build(root: Path, scratch: Path, cpu: EmulatedCpu, progress: Progress) -> N
 
 
 def _fetch_wheels(site: Path, version: str) -> None:
-    if importlib.util.find_spec("pip") is None:
+    try:
+        importlib.metadata.version("pip")  # looking for its module would set off setuptools' hooks
+    except importlib.metadata.PackageNotFoundError as error:
         raise TargetError(
             f"{sys.executable} has no pip, which fetches the wheels for arm64.",
             next_step=f"{sys.executable} -m ensurepip, then the same command again",
-        )
+        ) from error
     wheels = sysroot.versions()
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check", "--no-deps"]
     platforms = [word for name in _PLATFORMS for word in ("--platform", name)]

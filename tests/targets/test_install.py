@@ -1,5 +1,6 @@
 """Setting a target up: wholly or not at all, once, and never with a sudo. Once with the real Debian, where it can."""
 
+import importlib.metadata
 import os
 import shutil
 import signal
@@ -193,7 +194,10 @@ def test_the_wheels_are_of_this_environments_versions(tmp_path: Path, monkeypatc
 
 
 def test_an_environment_without_pip_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    def missing(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr("importlib.metadata.version", missing)
     with pytest.raises(TargetError, match="has no pip") as caught:
         install._fetch_wheels(tmp_path, "3.11")
     assert "ensurepip" in caught.value.next_step
