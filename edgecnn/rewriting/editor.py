@@ -90,6 +90,14 @@ class Editor:
         """Return the sizes of a tensor; None if nothing tells how many it has."""
         return self._sizes.get(tensor)
 
+    def image_sizes(self, tensor: str) -> tuple[int, int, int] | None:
+        """Return channels, height and width of a tensor ``[N, C, H, W]``; None if it is another, or they may vary."""
+        sizes = self._sizes.get(tensor, ())
+        if len(sizes) != 4:
+            return None
+        _, channels, height, width = sizes
+        return None if channels is None or height is None or width is None else (channels, height, width)
+
     def type(self, tensor: str) -> str:
         """Return NumPy's name of a tensor's type; empty if nothing tells it."""
         from onnx import helper

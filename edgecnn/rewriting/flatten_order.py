@@ -7,6 +7,7 @@ becomes, with the rows of the weights in the other order,
     image -> Reshape [-> DequantizeLinear] -> Gemm
 """
 
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,10 +24,10 @@ NAME = "flatten-order"
 _TO_FIRST = [0, 3, 1, 2]
 
 
-def reorder_flattened(editor: Editor) -> list[Site]:
+def reorder_flattened(editor: Editor, nodes: "list[NodeProto]") -> list[Site]:
     """Permute the weights behind each flattened image that was transposed for it alone."""
     sites = []
-    for node in editor.nodes:
+    for node in nodes:
         if node.op_type in ("Gemm", "MatMul"):
             site = _reorder(editor, node)
             if site is not None:
@@ -39,10 +40,10 @@ def _reorder(editor: Editor, node: "NodeProto") -> Site | None:
     if path is None:
         return None
     transpose, reshape = path
-    sizes = editor.sizes(reshape.input[0])
-    if sizes is None or len(sizes) != 4 or None in sizes[1:]:
+    sizes = editor.image_sizes(reshape.input[0])
+    if sizes is None:
         return None
-    channels, height, width = (int(size or 0) for size in sizes[1:])
+    channels, height, width = sizes
     order = np.arange(channels * height * width).reshape(channels, height, width).transpose(1, 2, 0).ravel()
     name = _permuted(editor, node, order)
     if name is None:
@@ -84,11 +85,10 @@ def _flattens(editor: Editor, reshape: "NodeProto") -> bool:
     """Tell whether a node makes rows of whole images."""
     if reshape.op_type == "Flatten":
         return bool(attribute(reshape, "axis", 1) == 1)
-    shape, sizes = editor.constant(reshape.input[1]), editor.sizes(reshape.input[0])
-    if shape is None or sizes is None or len(shape) != 2 or None in sizes[1:]:
+    shape, sizes = editor.constant(reshape.input[1]), editor.image_sizes(reshape.input[0])
+    if shape is None or sizes is None or len(shape) != 2:
         return False
-    each = int(np.prod([int(size or 0) for size in sizes[1:]]))
-    batch = sizes[0]
+    each, batch = prod(sizes), (editor.sizes(reshape.input[0]) or (None,))[0]
     return tuple(shape) in {(-1, each), (0, each), (0, -1), (batch, each), (batch, -1)}
 
 

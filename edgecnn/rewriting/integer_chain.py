@@ -26,10 +26,10 @@ MOVERS = ("MaxPool", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", 
 _ALL_IMAGES = ("Concat",)
 
 
-def chain_integers(editor: Editor) -> list[Site]:
+def chain_integers(editor: Editor, nodes: "list[NodeProto]") -> list[Site]:
     """Take the integers past each mover between equal scales."""
     sites = []
-    for node in editor.nodes:
+    for node in nodes:
         if node.op_type in MOVERS and len(node.output) == 1:
             site = _chain(editor, node)
             if site is not None:
