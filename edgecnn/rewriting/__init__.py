@@ -18,6 +18,9 @@ from edgecnn.rewriting.flatten_order import reorder_flattened
 from edgecnn.rewriting.integer_chain import chain_integers
 from edgecnn.rewriting.integer_input import take_bytes
 from edgecnn.rewriting.layouts import cancel_layouts
+from edgecnn.rewriting.mean_pool import pool_means
+from edgecnn.rewriting.normalization import join_normalization
+from edgecnn.rewriting.pool_phases import split_phases
 from edgecnn.rewriting.site import Site
 
 if TYPE_CHECKING:
@@ -58,6 +61,12 @@ class Rewritten:
 
 #: In the order in which they are best applied: a later one finds what an earlier one left.
 REWRITES: Mapping[str, Rewrite] = {
+    "one-normalization": Rewrite(
+        apply=join_normalization, forms=("int8", "float"), summary="mean and deviation in one pass over the image"
+    ),
+    "mean-pool": Rewrite(
+        apply=pool_means, forms=("int8", "float"), summary="a mean over the image is a pool, which has integer kernels"
+    ),
     "integer-input": Rewrite(
         apply=take_bytes, forms=("int8",), summary="bytes go into the first integer layer without becoming float"
     ),
@@ -74,6 +83,11 @@ REWRITES: Mapping[str, Rewrite] = {
         forms=("int8",),
         summary="the same, with padding written out first where that makes the kernel narrower",
         instead_of="blocked-conv",
+    ),
+    "pool-phases": Rewrite(
+        apply=split_phases,
+        forms=("float",),
+        summary="a convolution of few outputs computes what a max pool compares as channels",
     ),
     "flatten-order": Rewrite(
         apply=reorder_flattened,

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from edgecnn.rewriting.attributes import attribute
 from edgecnn.rewriting.block_choice import choose_blocking, fits_kernels
 from edgecnn.rewriting.blocks import Blocking, Convolution, blocked_weight, for_each_output
+from edgecnn.rewriting.convolution import read_convolution
 from edgecnn.rewriting.editor import Editor
 from edgecnn.rewriting.pools import pool_window
 from edgecnn.rewriting.quantized import QuantizedConstant, QuantizedLayer, add_quantized_constant, quantized_layer
@@ -26,7 +27,7 @@ from edgecnn.rewriting.site import Site
 if TYPE_CHECKING:
     from onnx import NodeProto
 
-TO_LAST, TO_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
+_LAST, _FIRST = {"perm": (0, 2, 3, 1)}, {"perm": (0, 3, 1, 2)}
 
 
 def block_convolutions(editor: Editor, nodes: "list[NodeProto]", *, name: str, pad: bool) -> list[Site]:
@@ -48,7 +49,7 @@ def _block(editor: Editor, node: "NodeProto", say: "partial[Site]", *, pad: bool
         return None
     outputs, channels, *_ = layer.weight.values.shape
     fits = fits_kernels(channels, outputs)
-    conv = convolution(editor, layer)
+    conv = read_convolution(editor, node, layer.weight.values.shape[2:])
     if isinstance(conv, str):
         return None if fits else say(applied=False, reason=conv)
     pool = _foldable_pool(editor, layer, conv)
@@ -68,28 +69,6 @@ def _block(editor: Editor, node: "NodeProto", say: "partial[Site]", *, pad: bool
     )
 
 
-def convolution(editor: Editor, layer: QuantizedLayer) -> Convolution | str:
-    """Return the sizes of a convolution, or why it cannot be blocked."""
-    node = layer.node
-    read, made = editor.image_sizes(node.input[0]), editor.image_sizes(node.output[0])
-    if read is None or made is None:
-        return "the image's size may vary"
-    if attribute(node, "auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID"):
-        return "its padding is not written out"
-    if tuple(attribute(node, "dilations", (1, 1))) != (1, 1):
-        return "it is dilated"
-    top, left, bottom, right = attribute(node, "pads", (0, 0, 0, 0))
-    down, across = attribute(node, "strides", (1, 1))
-    kernel_height, kernel_width = layer.weight.values.shape[2:]
-    return Convolution(
-        input=read[1:],
-        output=made[1:],
-        kernel=(kernel_height, kernel_width),
-        strides=(down, across),
-        pads=(top, left, bottom, right),
-    )
-
-
 def _foldable_pool(editor: Editor, layer: QuantizedLayer, conv: Convolution) -> "NodeProto | None":
     """Return a max pool on integers behind a layer whose windows are apart and cover all; None if there is none."""
     pool = editor.only_reader(layer.result)
@@ -101,12 +80,10 @@ def _foldable_pool(editor: Editor, layer: QuantizedLayer, conv: Convolution) -> 
 
 def _emit(editor: Editor, layer: QuantizedLayer, conv: Convolution, block: Blocking, pool: "NodeProto | None") -> None:
     """Put the blocked form into the graph in place of a layer, and of the pool behind it where that is folded."""
-    outputs, channels = layer.weight.values.shape[:2]
+    outputs = len(layer.weight.values)
     stem = f"{layer.result}.blocked"
     window = (pool_window(pool) if pool is not None else None) or (1, 1)
-    source = _pad(editor, layer, block, stem) if any(block.margins) else layer.source
-    columns = (conv.input[1] + sum(block.margins)) // block.width
-    viewed = _view(editor, source, (conv.input[0], columns, block.width * channels), stem)
+    viewed = _view_source(editor, layer, conv, block, stem)
     inputs = [editor.add("DequantizeLinear", [viewed, *layer.source_parameters], f"{stem}_source")]
     weight = blocked_weight(layer.weight.values, conv, block, pool_columns=window[1])
     inputs.append(add_quantized_constant(editor, f"{stem}_weight", _spread(layer.weight, weight, block)))
@@ -126,20 +103,28 @@ def _emit(editor: Editor, layer: QuantizedLayer, conv: Convolution, block: Block
     editor.redirect(pool.output[0], _view(editor, made, (height, width * apart, outputs), stem))
 
 
-def _pad(editor: Editor, layer: QuantizedLayer, block: Blocking, stem: str) -> str:
-    """Pad an image left and right by its zero point, which stands for 0."""
+def _view_source(editor: Editor, layer: QuantizedLayer, conv: Convolution, block: Blocking, stem: str) -> str:
+    """View what a layer reads in blocks, padded left and right by its zero point (which stands for 0) if need be."""
+    channels = layer.weight.values.shape[1]
     left, right = block.margins
-    pads = editor.add_constant(f"{stem}_margins", np.array((0, 0, 0, left, 0, 0, 0, right), np.int64))
+    sizes = (conv.input[0], (conv.input[1] + left + right) // block.width, block.width * channels)
+    if not any(block.margins):
+        return _view(editor, layer.source, sizes, stem)
+    last = editor.add("Transpose", [layer.source], f"{stem}_last", _LAST)
+    pads = editor.add_constant(f"{stem}_margins", np.array((0, 0, left, 0, 0, 0, right, 0), np.int64))
     zero_point = list(layer.source_parameters[1:])  # without one it is 0, which is what Pad writes
-    return editor.add("Pad", [layer.source, pads, *zero_point], f"{stem}_padded")
+    padded = editor.add("Pad", [last, pads, *zero_point], f"{stem}_padded")
+    return _reshape(editor, padded, sizes, stem)
 
 
 def _view(editor: Editor, tensor: str, sizes: tuple[int, int, int], stem: str) -> str:
     """View ``[N, C, H, W]`` as an image of other sizes (height, width, channels) in the same channels-last memory."""
-    last = editor.add("Transpose", [tensor], f"{stem}_last", {"perm": TO_LAST})
+    return _reshape(editor, editor.add("Transpose", [tensor], f"{stem}_last", _LAST), sizes, stem)
+
+
+def _reshape(editor: Editor, last: str, sizes: tuple[int, int, int], stem: str) -> str:
     shape = editor.add_constant(f"{stem}_sizes", np.array((-1, *sizes), np.int64))
-    reshaped = editor.add("Reshape", [last, shape], f"{stem}_view")
-    return editor.add("Transpose", [reshaped], f"{stem}_first", {"perm": TO_FIRST})
+    return editor.add("Transpose", [editor.add("Reshape", [last, shape], f"{stem}_view")], f"{stem}_first", _FIRST)
 
 
 def _spread(constant: QuantizedConstant, values: NDArray[Any], block: Blocking) -> QuantizedConstant:

@@ -158,3 +158,25 @@ def blocked_weight(weight: NDArray[Any], conv: Convolution, block: Blocking, *, 
 def for_each_output(values: NDArray[Any], block: Blocking) -> NDArray[Any]:
     """Return a value for each blocked output from one ``[O]`` for each channel: a scale, a zero point or a bias."""
     return np.tile(values, block.rows * block.columns)
+
+
+def phase_weight(weight: NDArray[Any], conv: Convolution, window: tuple[int, int]) -> NDArray[Any]:
+    """Return a kernel for each place of a pool's window, shifted to it.
+
+    Args:
+        weight: ``[O, C, height, width]``.
+        conv: the convolution it belongs to.
+        window: height and width of the pool's window.
+
+    Returns:
+        ``[places * O, C, height', width']``, the places row by row.
+    """
+    outputs, channels, height, width = weight.shape
+    (rows, columns), (down, across) = window, conv.strides
+    shape = (rows, columns, outputs, channels, height + (rows - 1) * down, width + (columns - 1) * across)
+    copies = np.zeros(shape, weight.dtype)
+    for row in range(rows):
+        for column in range(columns):
+            top, left = row * down, column * across
+            copies[row, column, :, :, top : top + height, left : left + width] = weight
+    return copies.reshape(rows * columns * outputs, channels, *shape[4:])

@@ -127,9 +127,14 @@ class Editor:
         self, op: str, inputs: Sequence[str], stem: str, attributes: Mapping[str, Any] = MappingProxyType({})
     ) -> str:
         """Add a node and return the name of its only output; :meth:`finish` brings the nodes into order."""
+        return self.add_as(self.name(stem), op, inputs, attributes)
+
+    def add_as(
+        self, output: str, op: str, inputs: Sequence[str], attributes: Mapping[str, Any] = MappingProxyType({})
+    ) -> str:
+        """Add a node that makes a tensor which had another maker before; return the tensor's name."""
         from onnx import helper
 
-        output = self.name(stem)
         self._nodes.append(helper.make_node(op, list(inputs), [output], name=self.name(f"{output}.{op}"), **attributes))
         self._index()
         return output
