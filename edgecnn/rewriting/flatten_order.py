@@ -73,7 +73,7 @@ def _flattened(editor: Editor, node: "NodeProto") -> "tuple[NodeProto, NodeProto
         or editor.only_reader(reshape.output[0]) is None
     ):
         return None
-    if not _flattens(editor, reshape):
+    if not flattens(editor, reshape):
         return None
     transpose = editor.maker(reshape.input[0])
     if transpose is None or transpose.op_type != "Transpose" or attribute(transpose, "perm", []) != _TO_FIRST:
@@ -81,8 +81,10 @@ def _flattened(editor: Editor, node: "NodeProto") -> "tuple[NodeProto, NodeProto
     return transpose, reshape
 
 
-def _flattens(editor: Editor, reshape: "NodeProto") -> bool:
+def flattens(editor: Editor, reshape: "NodeProto") -> bool:
     """Tell whether a node makes rows of whole images."""
+    if reshape.op_type not in ("Reshape", "Flatten"):
+        return False
     if reshape.op_type == "Flatten":
         return bool(attribute(reshape, "axis", 1) == 1)
     shape, sizes = editor.constant(reshape.input[1]), editor.image_sizes(reshape.input[0])
