@@ -113,6 +113,12 @@ def rewrite(data: bytes, names: Sequence[str], *, name: str) -> Rewritten:
     model = onnx_file.parse(data, name)
     known = {node.name for node in model.graph.node}
     sites: list[Site] = []
+    if branch := next((node for node in model.graph.node if has_branches(node)), None):
+        reason = "the graph has branches or loops, into which no rewrite looks"
+        return Rewritten(
+            data=data,
+            sites=tuple(Site(rewrite=one, node=branch.name, applied=False, reason=reason) for one in names),
+        )
     for row, node_name in wanted:
         if node_name and node_name not in known:
             raise UsageError(f"{name}: has no node {node_name!r}.", next_step="name its nodes as edgecnn inspect does")
@@ -124,6 +130,11 @@ def rewrite(data: bytes, names: Sequence[str], *, name: str) -> Rewritten:
             model = editor.finish()
     changed = any(site.applied for site in sites)
     return Rewritten(data=onnx_file.serialize(model) if changed else data, sites=tuple(sites))
+
+
+def has_branches(node: "NodeProto") -> bool:
+    """Tell whether a node holds graphs of its own, which may read tensors of the graph around them."""
+    return any(item.HasField("g") or len(item.graphs) > 0 for item in node.attribute)
 
 
 def _row(wanted: str) -> tuple[Rewrite, str]:

@@ -21,12 +21,22 @@ from edgecnn.rewriting.blocks import Blocking, Convolution, blocked_weight, for_
 from edgecnn.rewriting.convolution import read_convolution
 from edgecnn.rewriting.editor import Editor
 from edgecnn.rewriting.pools import pool_window
-from edgecnn.rewriting.quantized import QuantizedConstant, QuantizedLayer, add_quantized_constant, quantized_layer
+from edgecnn.rewriting.quantized import (
+    QuantizedConstant,
+    QuantizedLayer,
+    add_dequantize,
+    add_quantized_constant,
+    add_rounding,
+    has_signed_symmetric_weights,
+    quantized_layer,
+)
 from edgecnn.rewriting.site import Site
 
 if TYPE_CHECKING:
     from onnx import NodeProto
 
+#: The first opset whose Pad takes integers.
+_OPSET_PAD = 11
 _LAST, _FIRST = {"perm": (0, 2, 3, 1)}, {"perm": (0, 3, 1, 2)}
 
 
@@ -47,6 +57,8 @@ def _block(editor: Editor, node: "NodeProto", say: "partial[Site]", *, pad: bool
     layer = quantized_layer(editor, node) if node.op_type == "Conv" else None
     if layer is None or layer.weight.values.ndim != 4 or attribute(node, "group", 1) != 1:
         return None
+    if not has_signed_symmetric_weights(layer):
+        return say(applied=False, reason="its weights are not int8 around 0")
     outputs, channels, *_ = layer.weight.values.shape
     fits = fits_kernels(channels, outputs)
     conv = read_convolution(editor, node, layer.weight.values.shape[2:])
@@ -54,7 +66,7 @@ def _block(editor: Editor, node: "NodeProto", say: "partial[Site]", *, pad: bool
         return None if fits else say(applied=False, reason=conv)
     pool = _foldable_pool(editor, layer, conv)
     window = pool_window(pool) if pool is not None else None
-    block = choose_blocking(conv, channels, outputs, window or (1, 1), pad=pad)
+    block = choose_blocking(conv, channels, outputs, window or (1, 1), pad=pad and editor.opset >= _OPSET_PAD)
     if block is None:
         reason = f"its sizes ({conv.input[1]} columns in, {conv.output[1]} out) do not divide into blocks that fit"
         return None if fits else say(applied=False, reason=reason)
@@ -84,15 +96,14 @@ def _emit(editor: Editor, layer: QuantizedLayer, conv: Convolution, block: Block
     stem = f"{layer.result}.blocked"
     window = (pool_window(pool) if pool is not None else None) or (1, 1)
     viewed = _view_source(editor, layer, conv, block, stem)
-    inputs = [editor.add("DequantizeLinear", [viewed, *layer.source_parameters], f"{stem}_source")]
+    inputs = [add_dequantize(editor, viewed, layer.dequantize, f"{stem}_source")]
     weight = blocked_weight(layer.weight.values, conv, block, pool_columns=window[1])
     inputs.append(add_quantized_constant(editor, f"{stem}_weight", _spread(layer.weight, weight, block)))
     if layer.bias is not None:
         bias = _spread(layer.bias, for_each_output(layer.bias.values, block), block)
         inputs.append(add_quantized_constant(editor, f"{stem}_bias", bias))
     attributes = {"kernel_shape": block.kernel, "strides": block.strides, "pads": block.pads}
-    made = editor.add("Conv", inputs, f"{stem}_conv", attributes)
-    made = editor.add("QuantizeLinear", [made, *layer.quantize.input[1:]], f"{stem}_quantized")
+    made = add_rounding(editor, editor.add("Conv", inputs, f"{stem}_conv", attributes), layer, stem)
     height, width = conv.output[0] // block.rows, conv.output[1] // block.columns
     if pool is None:
         editor.redirect(layer.result, _view(editor, made, (height, conv.output[1], outputs), stem))
@@ -112,8 +123,7 @@ def _view_source(editor: Editor, layer: QuantizedLayer, conv: Convolution, block
         return _view(editor, layer.source, sizes, stem)
     last = editor.add("Transpose", [layer.source], f"{stem}_last", _LAST)
     pads = editor.add_constant(f"{stem}_margins", np.array((0, 0, left, 0, 0, 0, right, 0), np.int64))
-    zero_point = list(layer.source_parameters[1:])  # without one it is 0, which is what Pad writes
-    padded = editor.add("Pad", [last, pads, *zero_point], f"{stem}_padded")
+    padded = editor.add("Pad", [last, pads, layer.dequantize.input[2]], f"{stem}_padded")
     return _reshape(editor, padded, sizes, stem)
 
 

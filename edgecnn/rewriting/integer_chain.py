@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecnn.rewriting.attributes import attribute
+from edgecnn.rewriting.attributes import attributes
 from edgecnn.rewriting.editor import Editor
 from edgecnn.rewriting.site import Site
 
@@ -29,6 +29,8 @@ NAME = "integer-chain"
 MOVERS = ("MaxPool", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Concat", "Identity")
 #: Those of them that give all they read: rounding before them is the same work as rounding behind them.
 RESHAPERS = ("Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Identity")
+#: The first opset whose MaxPool takes eight bits.
+_OPSET_INTEGER_POOL = 12
 #: How many of a mover's inputs are images; the others are sizes and axes.
 _ALL_IMAGES = ("Concat",)
 
@@ -37,11 +39,15 @@ def chain_integers(editor: Editor, nodes: "list[NodeProto]") -> list[Site]:
     """Take the integers past each mover between equal scales."""
     sites = []
     for node in nodes:
-        if node.op_type in MOVERS and len(node.output) == 1:
+        if node.op_type in MOVERS and len(node.output) == 1 and _takes_integers(editor, node):
             site = _chain(editor, node)
             if site is not None:
                 sites.append(site)
     return sites
+
+
+def _takes_integers(editor: Editor, node: "NodeProto") -> bool:
+    return node.op_type != "MaxPool" or editor.opset >= _OPSET_INTEGER_POOL
 
 
 def _chain(editor: Editor, node: "NodeProto") -> Site | None:
@@ -73,7 +79,7 @@ def _round_first(editor: Editor, node: "NodeProto", quantize: "NodeProto") -> Si
         return None
     if scale is None or scale.size != 1:
         return None
-    kept = {item.name: attribute(quantize, item.name, None) for item in quantize.attribute if item.name != "axis"}
+    kept = {name: value for name, value in attributes(quantize).items() if name != "axis"}
     result = quantize.output[0]
     node.input[0] = editor.add("QuantizeLinear", [node.input[0], *quantize.input[1:]], f"{result}.first", kept)
     editor.remove(quantize)
