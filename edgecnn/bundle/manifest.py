@@ -71,7 +71,7 @@ class Artifact(Record):
     parent_sha256: Sha256 | None = None
     input: TensorSpec | None = None
     output: TensorSpec | None = None
-    tools: dict[str, str] = {}
+    tools: dict[str, str] = Field(default={})
 
 
 class StageRecord(Record):
@@ -280,9 +280,9 @@ class SaturationRecord(Record):
     """
 
     layers: tuple[LayerSaturation, ...]
-    exempt: dict[str, str] = {}
-    unknown: dict[str, str] = {}
-    may_overflow_on_arm: dict[str, int] = {}
+    exempt: dict[str, str] = Field(default={})
+    unknown: dict[str, str] = Field(default={})
+    may_overflow_on_arm: dict[str, int] = Field(default={})
 
     @property
     def can_saturate(self) -> tuple[LayerSaturation, ...]:
@@ -327,7 +327,7 @@ class Manifest(Record):
     data: DataRecord | None = None
     training_curve: tuple[EpochRecord, ...] = ()
     artifacts: tuple[Artifact, ...] = ()
-    stages: dict[StageName, StageRecord] = {}
+    stages: dict[StageName, StageRecord] = Field(default={})
     parity: tuple[ParityRecord, ...] = ()
     simplification: SimplificationRecord | None = None
     calibration: CalibrationRecord | None = None

@@ -81,9 +81,7 @@ def twins(of_float: LayerNames, of_int8: LayerNames) -> Mapping[str, str]:
     """Return the float layer of each int8 layer: the one of the same name, else the one of the same weight."""
     names = {layer.name for layer in of_float.layers}
     by_weight = {layer.weight: layer.name for layer in of_float.layers if layer.weight}
-    found = {
-        layer.name: layer.name if layer.name in names else by_weight.get(layer.weight) for layer in of_int8.layers
-    }
+    found = {layer.name: layer.name if layer.name in names else by_weight.get(layer.weight) for layer in of_int8.layers}
     return {name: twin for name, twin in found.items() if twin is not None}
 
 

@@ -133,7 +133,9 @@ def _speed_warnings(noise: Noise) -> list[str]:
         found.append(f"the same arithmetic took {noise.spin_variation:.0%} longer at some times than at others")
     change = noise.trend.change
     if noise.trend.p_value < TREND_P and abs(change) > MIN_TREND:
-        found.append(f"both models became {'slower' if change > 0 else 'faster'} by {abs(change):.0%} from first to last")
+        found.append(
+            f"both models became {'slower' if change > 0 else 'faster'} by {abs(change):.0%} from first to last"
+        )
     return found
 
 

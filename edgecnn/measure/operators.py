@@ -118,8 +118,7 @@ def _record(models: tuple[Profiled, Profiled], provider: str, threads: int) -> l
                     call()
         files = [Path(session.end_profiling()) for session in sessions]
         return [
-            _read(file, each.name, skip=warmup.calls)
-            for file, each, warmup in zip(files, models, warmups, strict=True)
+            _read(file, each.name, skip=warmup.calls) for file, each, warmup in zip(files, models, warmups, strict=True)
         ]
 
 

@@ -195,6 +195,7 @@ class BoundCall:
         self._run = session.run_with_iobinding
 
     def __call__(self) -> None:
+        """Run the model once."""
         self._run(self._binding)
 
     def logits(self) -> NDArray[np.float32]:
