@@ -12,10 +12,14 @@ from edgecnn.bundle.record import Fraction, MachineRecord, Record
 
 Through = Literal["run", "iobinding"]
 
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(gt=0)]
-Bytes = Annotated[int, Field(ge=0)]
+#: More pairs of sessions are never measured.
+MAX_PAIRS = 1000
+# Bounded, so that no ratio of two figures in a stranger's file overflows.
+Positive = Annotated[float, Field(gt=1e-12, lt=1e18)]
+NotNegative = Annotated[float, Field(ge=0, lt=1e18)]
+Count = Annotated[int, Field(gt=0, lt=2**63)]
+Bytes = Annotated[int, Field(ge=0, lt=2**63)]
+PairMedians = Annotated[tuple[Positive, ...], Field(max_length=MAX_PAIRS)]
 
 
 class Latency(Record):
@@ -126,8 +130,8 @@ class LatencyResult(Record):
     float_startup: Startup | None = None
     int8_startup: Startup | None = None
     noise: Noise | None = None
-    float_medians_us: tuple[Positive, ...] = ()
-    int8_medians_us: tuple[Positive, ...] = ()
+    float_medians_us: PairMedians = ()
+    int8_medians_us: PairMedians = ()
     pairs: Count
     rounds: Count
     pinned_cpus: tuple[int, ...]

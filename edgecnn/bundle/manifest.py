@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, JsonValue
 
+from edgecnn.bundle.latency import Bytes
 from edgecnn.bundle.latency import Latency as Latency
 from edgecnn.bundle.latency import LatencyResult as LatencyResult
 from edgecnn.bundle.latency import Speedup as Speedup
@@ -67,7 +68,7 @@ class Artifact(Record):
     stage: StageName
     path: FileName
     sha256: Sha256
-    size_bytes: Annotated[int, Field(ge=0)]
+    size_bytes: Bytes
     parent_sha256: Sha256 | None = None
     input: TensorSpec | None = None
     output: TensorSpec | None = None

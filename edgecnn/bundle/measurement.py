@@ -1,12 +1,12 @@
 """A measurement in a file of its own: what ``edgecnn bench --save`` writes and ``edgecnn compare`` reads."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
 from edgecnn.bundle import atomic
-from edgecnn.bundle.latency import LatencyResult
+from edgecnn.bundle.latency import Bytes, LatencyResult
 from edgecnn.bundle.mlperf_tiny import TinyResult
 from edgecnn.bundle.operators import OperatorProfile
 from edgecnn.bundle.record import Record, Sha256
@@ -19,7 +19,7 @@ class MeasuredFile(Record):
     """A model that was measured, by content."""
 
     sha256: Sha256
-    size_bytes: Annotated[int, Field(ge=0)]
+    size_bytes: Bytes
 
 
 class Measurement(Record):

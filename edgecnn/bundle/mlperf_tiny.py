@@ -1,7 +1,9 @@
 """Records of ``edgecnn bench --protocol mlperf-tiny``."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from edgecnn.bundle.latency import Count, Noise, Positive
 from edgecnn.bundle.record import Fraction, MachineRecord, Record
@@ -15,7 +17,7 @@ class TinyModel(Record):
     """
 
     inferences_per_second: Positive
-    windows: tuple[Positive, ...]
+    windows: Annotated[tuple[Positive, ...], Field(max_length=100)]
     balanced_top1: Fraction
     full_top1: Fraction
 

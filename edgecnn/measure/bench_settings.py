@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import get_args
 
-from edgecnn.bundle.latency import Through
+from edgecnn.bundle.latency import MAX_PAIRS, Through
 from edgecnn.errors import UsageError
 from edgecnn.measure.cpus import available_cpus
 from edgecnn.stats import MIN_PAIRS
@@ -52,6 +52,10 @@ class BenchSettings:
                 raise UsageError(
                     f"bench: --{name} must be at least {least}, found {value}.", next_step=f"--{name} {least}"
                 )
+        if self.pairs > MAX_PAIRS:
+            raise UsageError(
+                f"bench: --pairs must be at most {MAX_PAIRS}, found {self.pairs}.", next_step=f"--pairs {MAX_PAIRS}"
+            )
         for name, duration, usual in (("seconds", self.seconds, "4"), ("max-seconds", self.max_seconds, "120")):
             if not 0 < duration < float("inf"):
                 raise UsageError(
@@ -66,15 +70,24 @@ class BenchSettings:
                 f"bench: --threads {self.threads} on a machine with {cores} CPUs measures the queue.",
                 next_step=f"--threads {cores}",
             )
-        if self.through not in THROUGH:
-            raise UsageError(
-                f"bench: --through must be {' or '.join(THROUGH)}, found {self.through!r}.", next_step="--through run"
-            )
+        parse_through(self.through)
         if self.until is not None and not 0 < self.until < 1:
             raise UsageError(
                 f"bench: --until must be above 0% and below 100%, found {self.until:.4g} of the speedup.",
                 next_step="--until 2%",
             )
+
+
+def parse_through(text: str) -> Through:
+    """Return a way of calling a session.
+
+    Raises:
+        UsageError: there is no such way.
+    """
+    for way in THROUGH:
+        if text == way:
+            return way
+    raise UsageError(f"bench: --through must be {' or '.join(THROUGH)}, found {text!r}.", next_step="--through run")
 
 
 def combinations(

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecnn.bundle.latency import Latency, Precision, Speedup
+from edgecnn.bundle.latency import MAX_PAIRS, Latency, Precision, Speedup
 from edgecnn.measure.bench_settings import BenchSettings as BenchSettings
 from edgecnn.measure.cpus import available_cpus as available_cpus
 from edgecnn.measure.cpus import no_garbage_collection
@@ -122,9 +122,10 @@ def compare_latency(
                 progress.update("bench", done, planned)
                 if settings.until is not None and done >= MIN_PAIRS and pairs.seconds() >= settings.max_seconds:
                     return _conclude(pairs, settings)
-            if settings.until is None or pairs.speedup().relative_width <= settings.until:
+            narrow = settings.until is None or pairs.speedup().relative_width <= settings.until
+            if narrow or planned == MAX_PAIRS:
                 return _conclude(pairs, settings)
-            planned = int(np.ceil(planned * LOOK_FACTOR))
+            planned = min(MAX_PAIRS, int(np.ceil(planned * LOOK_FACTOR)))
 
 
 def judge(speedup: Speedup) -> Verdict:
