@@ -401,7 +401,7 @@ def bench(
 ) -> None:
     """Measure the latency of float and int8, interleaved, and say which is faster."""
     from edgecnn.measure.bench_settings import BenchSettings, combinations, parse_through
-    from edgecnn.pipeline.measurement import MeasureSettings, measure
+    from edgecnn.pipeline.measurement import MeasureSettings, take_measurement
     from edgecnn.pipeline.percent import parse_percent
     from edgecnn.pipeline.verdict import Gates
     from edgecnn.report import text, views
@@ -416,7 +416,7 @@ def bench(
         max_seconds=max_seconds,
     )
     ways = [parse_through(way) for way in through or ["run"]]
-    found = measure(
+    found = take_measurement(
         settings=MeasureSettings(
             targets=tuple(provider or ["cpu"]),
             bench=combinations(base, batches=batch or [1], threads=threads or [1], through=ways),

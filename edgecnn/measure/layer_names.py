@@ -37,6 +37,7 @@ class LayerNames:
         graph = model.graph
         self._by_name = {node.name: node for node in graph.node if node.name}
         self._makers = {output: node for node in graph.node for output in node.output if output}
+        self._order = {node.output[0]: index for index, node in enumerate(graph.node)}
         self._constants = {tensor.name for tensor in graph.initializer}
         self.layers = tuple(self._layer(node) for node in _layer_nodes(graph))
 
@@ -51,7 +52,7 @@ class LayerNames:
             return None
         node = self._node(name)
         while node is not None and not is_weighted(node.op_type):  # named after what was fused into it
-            node = next((self._makers[i] for i in node.input if i in self._makers and self._is_data(i)), None)
+            node = self._latest_input(node)
         return None if node is None else self._layer(node)
 
     def _node(self, name: str) -> NodeProto | None:
@@ -61,6 +62,11 @@ class LayerNames:
                 return None
             name = shorter
         return self._by_name.get(name) or self._makers[name]
+
+    def _latest_input(self, node: NodeProto) -> NodeProto | None:
+        """Return what made the input that was made last: of an addition that was fused, the layer and not the other."""
+        makers = [self._makers[name] for name in node.input if name in self._makers and self._is_data(name)]
+        return max(makers, key=lambda maker: self._order[maker.output[0]], default=None)
 
     def _is_data(self, tensor: str) -> bool:
         """Tell whether a tensor depends on the image, and is not a constant that is dequantized."""

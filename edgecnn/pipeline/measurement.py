@@ -75,7 +75,7 @@ class MeasureSettings:
             )
 
 
-def measure(
+def take_measurement(
     *, settings: MeasureSettings | None = None, gates: Gates | None = None, options: Options | None = None
 ) -> Measured:
     """Measure, and write the manifest, the report and the file that was asked for.
