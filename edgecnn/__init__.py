@@ -26,10 +26,12 @@ if TYPE_CHECKING:
     from edgecnn.graph.onnxsim_process import Limits
     from edgecnn.measure.latency import BenchSettings
     from edgecnn.pipeline.bench import bench
+    from edgecnn.pipeline.compare import Compared, compare
     from edgecnn.pipeline.context import Options, Outcome
     from edgecnn.pipeline.export import export
     from edgecnn.pipeline.export_settings import ExportSettings
     from edgecnn.pipeline.inspect import Inspection, inspect
+    from edgecnn.pipeline.measurement import Measured, MeasureSettings, take_measurement
     from edgecnn.pipeline.profile import Profile, profile
     from edgecnn.pipeline.quantize import quantize
     from edgecnn.pipeline.quantize_settings import QuantizeSettings
@@ -50,12 +52,15 @@ __all__ = [
     "TARGETS",
     "BenchSettings",
     "Bundle",
+    "Compared",
     "EdgecnnError",
     "ExportSettings",
     "Gates",
     "Inspection",
     "Limits",
     "Manifest",
+    "MeasureSettings",
+    "Measured",
     "Options",
     "Outcome",
     "Profile",
@@ -67,6 +72,7 @@ __all__ = [
     "Verdict",
     "__version__",
     "bench",
+    "compare",
     "export",
     "inspect",
     "profile",
@@ -75,6 +81,7 @@ __all__ = [
     "sensitivity",
     "simplify",
     "simplify_file",
+    "take_measurement",
     "train",
     "validate",
     "write_report",
@@ -85,12 +92,15 @@ _HOMES = {
     "TARGETS": "edgecnn.targets",
     "BenchSettings": "edgecnn.measure.latency",
     "Bundle": "edgecnn.bundle",
+    "Compared": "edgecnn.pipeline.compare",
     "EdgecnnError": "edgecnn.errors",
     "ExportSettings": "edgecnn.pipeline.export_settings",
     "Gates": "edgecnn.pipeline.verdict",
     "Inspection": "edgecnn.pipeline.inspect",
     "Limits": "edgecnn.graph.onnxsim_process",
     "Manifest": "edgecnn.bundle",
+    "MeasureSettings": "edgecnn.pipeline.measurement",
+    "Measured": "edgecnn.pipeline.measurement",
     "Options": "edgecnn.pipeline.context",
     "Outcome": "edgecnn.pipeline.context",
     "Profile": "edgecnn.pipeline.profile",
@@ -101,6 +111,7 @@ _HOMES = {
     "TrainingSettings": "edgecnn.training.settings",
     "Verdict": "edgecnn.pipeline.verdict",
     "bench": "edgecnn.pipeline.bench",
+    "compare": "edgecnn.pipeline.compare",
     "export": "edgecnn.pipeline.export",
     "inspect": "edgecnn.pipeline.inspect",
     "profile": "edgecnn.pipeline.profile",
@@ -109,6 +120,7 @@ _HOMES = {
     "sensitivity": "edgecnn.pipeline.sensitivity",
     "simplify": "edgecnn.pipeline.simplify",
     "simplify_file": "edgecnn.pipeline.simplify_file",
+    "take_measurement": "edgecnn.pipeline.measurement",
     "train": "edgecnn.pipeline.train",
     "validate": "edgecnn.pipeline.validate",
     "write_report": "edgecnn.pipeline.report",

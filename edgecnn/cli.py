@@ -19,6 +19,7 @@ from edgecnn.console import Terminal, show_error, show_json
 from edgecnn.errors import EdgecnnError, ExitCode, Interrupted, UsageError
 from edgecnn.options import (
     Batch,
+    Batches,
     Bisect,
     Bundle,
     Cache,
@@ -38,6 +39,7 @@ from edgecnn.options import (
     RequireSpeedup,
     Seed,
     TestImages,
+    ThreadCounts,
     Threads,
 )
 from edgecnn.version import __version__
@@ -105,6 +107,7 @@ def run(
     from edgecnn.pipeline.run import run as run_pipeline
     from edgecnn.pipeline.verdict import Gates, parse_size
     from edgecnn.report import text, views
+    from edgecnn.report.latency import latency_items
 
     settings = RunSettings(
         model=model,
@@ -126,8 +129,7 @@ def run(
         terminal.show(
             text.artifacts_table(manifest.artifacts),
             text.validation_table(manifest.validation),
-            text.latency_table(manifest.latency),
-            *(text.latency_sentence(row) for row in manifest.latency),
+            *latency_items(manifest.latency),
             text.checks_table(result.verdict.checks),
             text.verdict_line(str(result.bundle), result.verdict.passed),
         )
@@ -370,33 +372,104 @@ def validate(
 @app.command()
 def bench(
     bundle: Bundle = None,
+    data: Data = None,
     provider: Provider = None,
-    batch: Batch = 1,
-    threads: Threads = 1,
+    batch: Batches = None,
+    threads: ThreadCounts = None,
+    through: Annotated[
+        list[str] | None,
+        typer.Option("--through", help="run (arrays) or iobinding (bound buffers); may be given again. Default: run."),
+    ] = None,
     pairs: Annotated[int, typer.Option("--pairs", help="Times both models are opened anew; one ratio each.")] = 10,
     rounds: Annotated[int, typer.Option("--rounds", help="Turns of float and int8 in each pair.")] = 4,
-    seconds: Annotated[float, typer.Option("--seconds", help="About how long all timed calls take.")] = 4.0,
+    seconds: Annotated[
+        float | None,
+        typer.Option("--seconds", help="About how long all timed calls take; of a protocol, each window. Default: 4."),
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option("--until", help="Go on until the speedup's interval is so narrow, e.g. 2%.")
+    ] = None,
+    max_seconds: Annotated[float, typer.Option("--max-seconds", help="When to give --until up.")] = 120.0,
+    profile: Annotated[bool, typer.Option("--profile", help="Time every operator of both models as well.")] = False,
+    protocol: Annotated[
+        str | None, typer.Option("--protocol", help="Measure by these rules instead: mlperf-tiny.")
+    ] = None,
+    save: Annotated[Path | None, typer.Option("--save", help="Write the measurement to this .json, too.")] = None,
     require_speedup: RequireSpeedup = False,
+    cache: Cache = None,
     json: Json = False,
 ) -> None:
     """Measure the latency of float and int8, interleaved, and say which is faster."""
-    from edgecnn.measure.latency import BenchSettings
-    from edgecnn.pipeline.bench import bench as bench_bundle
+    from edgecnn.measure.bench_settings import BenchSettings, combinations, parse_through
+    from edgecnn.pipeline.measurement import MeasureSettings, take_measurement
+    from edgecnn.pipeline.percent import parse_percent
     from edgecnn.pipeline.verdict import Gates
     from edgecnn.report import text, views
+    from edgecnn.report.latency import latency_items, protocol_items
+    from edgecnn.report.operators import profile_items
 
-    outcome, results, verdict = bench_bundle(
-        targets=provider or ["cpu"],
-        settings=BenchSettings(batch=batch, threads=threads, pairs=pairs, rounds=rounds, seconds=seconds),
+    base = BenchSettings(
+        pairs=pairs,
+        rounds=rounds,
+        seconds=4.0 if seconds is None else seconds,
+        until=None if until is None else parse_percent("--until", until),
+        max_seconds=max_seconds,
+    )
+    ways = [parse_through(way) for way in through or ["run"]]
+    found = take_measurement(
+        settings=MeasureSettings(
+            targets=tuple(provider or ["cpu"]),
+            bench=combinations(base, batches=batch or [1], threads=threads or [1], through=ways),
+            profile=profile,
+            protocol=protocol,
+            window_seconds=seconds,
+            save=save,
+        ),
         gates=Gates(require_speedup=require_speedup),
-        options=_options(bundle, None, None, False),
+        options=_options(bundle, data, cache, False),
     )
     if json:
-        show_json(views.latency_view(str(outcome.bundle), results))
+        show_json(views.latency_view(str(found.bundle), found.measurement))
     else:
-        terminal.show(text.latency_table(results), *(text.latency_sentence(row) for row in results))
-        terminal.show(*([text.checks_table(verdict.checks)] if verdict.checks else []))
-    raise typer.Exit(verdict.exit_code)
+        if found.results:
+            terminal.show(*latency_items(found.results))
+        if found.measurement.protocol is not None:
+            terminal.show(*protocol_items(found.measurement.protocol))
+        terminal.show(*profile_items(found.measurement.profiles))
+        if found.verdict.checks:
+            terminal.show(
+                text.checks_table(found.verdict.checks), text.verdict_line(str(found.bundle), found.verdict.passed)
+            )
+    raise typer.Exit(found.verdict.exit_code)
+
+
+@app.command()
+def compare(
+    a: Annotated[Path, typer.Argument(help="A bundle, or a file that bench --save wrote.")],
+    b: Annotated[Path, typer.Argument(help="Another; ratios are its figures by those of the first.")],
+    fail_if_slower: Annotated[
+        str | None, typer.Option("--fail-if-slower", help="Fail if either model takes longer by more, e.g. 5%.")
+    ] = None,
+    any_machine: Annotated[
+        bool, typer.Option("--any-machine", help="Compare other CPUs, batches or threads, and say so.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Show two measurements side by side, with ratios and their intervals."""
+    from edgecnn.pipeline.compare import compare as compare_measurements
+    from edgecnn.pipeline.percent import parse_percent
+    from edgecnn.report import text, views
+    from edgecnn.report.comparison import comparison_items
+
+    limit = None if fail_if_slower is None else parse_percent("--fail-if-slower", fail_if_slower)
+    found = compare_measurements(a, b, any_machine=any_machine, fail_if_slower=limit)
+    if json:
+        show_json(views.comparison_view(found.record, found.verdict.checks, found.verdict.word))
+    else:
+        terminal.show(*comparison_items(found.record))
+        if found.verdict.checks:
+            terminal.show(text.checks_table(found.verdict.checks))
+    raise typer.Exit(found.verdict.exit_code)
 
 
 @app.command()

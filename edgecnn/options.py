@@ -43,3 +43,14 @@ LearningRate = Annotated[float | None, typer.Option("--learning-rate", help="Pea
 Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
 Batch = Annotated[int, typer.Option("--batch", help="Images a call.")]
 Threads = Annotated[int, typer.Option("--threads", help="Threads; the process is pinned to as many CPUs.")]
+Batches = Annotated[
+    list[int] | None, typer.Option("--batch", help="Images a call; may be given again. Default: 1.", show_default=False)
+]
+ThreadCounts = Annotated[
+    list[int] | None,
+    typer.Option(
+        "--threads",
+        help="Threads; the process is pinned to as many CPUs; may be given again. Default: 1.",
+        show_default=False,
+    ),
+]

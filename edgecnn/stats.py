@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 CONFIDENCE = 0.95
 #: Fewer pairs have no interval of 95%: even the whole range of five covers the median in only 94% of cases.
 MIN_PAIRS = 6
+#: Above this product of two sample sizes the normal approximation of the rank-sum test is as good as the exact one.
+_EXACT_RANK_SUM = 2500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +85,82 @@ def median_ratio(numerators: NDArray[np.float64], denominators: NDArray[np.float
         raise ValueError(f"expected at least {MIN_PAIRS} pairs, found {ratios.size}")
     interval: Any = stats.quantile_test(ratios, q=1.0, p=0.5).confidence_interval(CONFIDENCE)
     return Comparison(delta=float(np.median(ratios)), low=float(interval.low), high=float(interval.high))
+
+
+def unpaired_ratio(numerators: NDArray[np.float64], denominators: NDArray[np.float64]) -> Comparison | None:
+    """Return the ratio of two samples that were not taken in pairs, with a 95% interval, exact for up to 50 of each.
+
+    The estimate is Hodges and Lehmann's: the median of all ratios of one to the other. The interval is Moses': the
+    ends are the ratios at the critical values of the rank-sum test (Hollander, Wolfe and Chicken 2014,
+    "Nonparametric Statistical Methods", section 4.3). It assumes that the samples differ by a factor only.
+
+    Args:
+        numerators: float64 ``[m]``, above 0.
+        denominators: float64 ``[n]``, above 0.
+
+    Returns:
+        None if there are too few for an interval of 95%.
+    """
+    if not numerators.size or not denominators.size:
+        return None
+    ratios = np.sort((numerators[:, None] / denominators).ravel())
+    outside = _outside(numerators.size, denominators.size)
+    if outside < 1:
+        return None
+    low, high = float(ratios[outside - 1]), float(ratios[-outside])
+    return Comparison(delta=float(np.median(ratios)), low=low, high=high)
+
+
+def _outside(m: int, n: int) -> int:
+    """Return how many of the sorted ratios lie outside at each end, the end itself counted; below 1 for none."""
+    tail = (1 - CONFIDENCE) / 2
+    if m * n <= _EXACT_RANK_SUM:
+        return int(np.searchsorted(_rank_sum_cdf(m, n), tail, "right"))
+    from scipy import stats
+
+    return int(m * n / 2 + float(stats.norm.ppf(tail)) * np.sqrt(m * n * (m + n + 1) / 12))
+
+
+def _rank_sum_cdf(m: int, n: int) -> NDArray[np.float64]:
+    """Return the distribution of Mann and Whitney's U under the null hypothesis: P(U <= u) for u from 0 to m n.
+
+    By their recurrence (1947): the largest of all values is one of the m, and exceeds all n, or one of the n.
+    """
+    rows = [np.ones(1) for _ in range(n + 1)]
+    for first in range(1, m + 1):
+        new = [np.ones(1)]
+        for second in range(1, n + 1):
+            density = np.zeros(first * second + 1)
+            density[second:] += first / (first + second) * rows[second]
+            density[: new[-1].size] += second / (first + second) * new[-1]
+            new.append(density)
+        rows = new
+    return np.cumsum(rows[n])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drift:
+    """Kendall's tau of values against their order, its two-sided p-value, and the rise along Theil and Sen's line."""
+
+    tau: float
+    p_value: float
+    rise: float
+
+
+def drift(values: NDArray[np.float64]) -> Drift:
+    """Return whether values rise or fall in the order they came in: Mann and Kendall's test (Mann 1945).
+
+    Args:
+        values: float64 ``[n]``, at least three.
+    """
+    from scipy import stats
+
+    order = np.arange(values.size)
+    if np.ptp(values) == 0:
+        return Drift(tau=0.0, p_value=1.0, rise=0.0)
+    found: Any = stats.kendalltau(order, values)
+    line: Any = stats.theilslopes(values, order)
+    return Drift(tau=float(found.statistic), p_value=float(found.pvalue), rise=float(line.slope) * (values.size - 1))
 
 
 def _require_pairs(first: NDArray[np.generic], second: NDArray[np.generic]) -> None:

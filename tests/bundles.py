@@ -9,6 +9,7 @@ import numpy as np
 from onnx import ModelProto, NodeProto, numpy_helper
 
 from edgecnn.bundle import Manifest
+from edgecnn.bundle.latency import Noise, Precision, Startup, Trend
 from edgecnn.bundle.manifest import (
     Artifact,
     CalibrationRecord,
@@ -39,6 +40,9 @@ from edgecnn.bundle.manifest import (
     UnfusedRecord,
     ValidationResult,
 )
+from edgecnn.bundle.measurement import MeasuredFile, Measurement
+from edgecnn.bundle.mlperf_tiny import TinyModel, TinyResult
+from edgecnn.bundle.operators import LayerTimes, ModelProfile, OperatorProfile, OperatorTime
 from edgecnn.targets import TARGETS
 from tests.graphs import make_model, node
 
@@ -311,6 +315,130 @@ def latency_result(
     )
 
 
+def noise(*, warnings: tuple[str, ...] = ()) -> Noise:
+    """Return made-up noise."""
+    return Noise(
+        seconds=5.27,
+        spin_us=251.36,
+        spin_variation=0.0341,
+        frequency_low_mhz=None,
+        frequency_high_mhz=None,
+        steal=0.0121,
+        other_load=0.0232,
+        load_average_before=0.41,
+        load_average_after=1.43,
+        involuntary_switches=161,
+        trend=Trend(tau=0.2334, p_value=0.4176, change=-0.0156),
+        sessions=38,
+        unsteady_sessions=1,
+        warnings=warnings,
+    )
+
+
+def full_latency_result(**changes: object) -> LatencyResult:
+    """Return made-up latency with every field, the newer ones too."""
+    result = latency_result()
+    return result.model_copy(
+        update={
+            "through": "iobinding",
+            "float_latency": Latency(
+                p50_us=22.57, p90_us=23.68, p99_us=28.79, n=83017, max_us=913.1, images_per_second=41234.5
+            ),
+            "int8_latency": Latency(
+                p50_us=37.14, p90_us=38.25, p99_us=54.36, n=53009, max_us=917.2, images_per_second=25678.9
+            ),
+            "precision": Precision(asked=0.0211, found=0.0373, met=False, max_seconds=121.5),
+            "float_startup": Startup(
+                size_bytes=250421,
+                load_us=1711.2,
+                first_us=191.3,
+                peak_memory_bytes=57192449,
+                runtime_memory_bytes=45170687,
+            ),
+            "int8_startup": Startup(
+                size_bytes=73642,
+                load_us=1522.4,
+                first_us=88.9,
+                peak_memory_bytes=57262083,
+                runtime_memory_bytes=45170687,
+            ),
+            "noise": noise(warnings=("the hypervisor took 1% of the CPU's time for others",)),
+            "float_medians_us": (22.1, 22.9, 23.4, 22.3, 22.2, 22.8),
+            "int8_medians_us": (37.1, 37.9, 36.4, 37.3, 37.2, 37.8),
+            **changes,
+        }
+    )
+
+
+def tiny_result(**changes: object) -> TinyResult:
+    """Return a made-up result by the rules of MLPerf Tiny."""
+    made = TinyResult(
+        target="cpu",
+        threads=1,
+        window_seconds=10,
+        float_model=TinyModel(
+            inferences_per_second=38123.4,
+            windows=(38001.1, 38123.4, 38222.2, 37999.9, 38200.5),
+            balanced_top1=0.715,
+            full_top1=0.7245,
+        ),
+        int8_model=TinyModel(
+            inferences_per_second=24123.4,
+            windows=(24001.1, 24123.4, 24222.2, 23999.9, 24200.5),
+            balanced_top1=0.7,
+            full_top1=0.7237,
+        ),
+        n_balanced=200,
+        n_full=10000,
+        departures=(),
+        noise=noise(),
+        measured_at=NOON,
+        machine=MACHINE,
+    )
+    return made.model_copy(update=changes)
+
+
+def operator_profile() -> OperatorProfile:
+    """Return a made-up profile: the first layer slower in int8, the second faster."""
+    of_float = (
+        OperatorTime(name="relu_nchwc", op="Conv", layer="conv_1|x", overhead=False, us=12.34, share=0.6),
+        OperatorTime(name="ReorderOutput", op="ReorderOutput", layer=None, overhead=True, us=3.21, share=0.1),
+        OperatorTime(name="fused fc", op="FusedGemm", layer="fc", overhead=False, us=8.76, share=0.3),
+    )
+    of_int8 = (
+        OperatorTime(name="q", op="QuantizeLinear", layer=None, overhead=True, us=2.25, share=0.1),
+        OperatorTime(name="conv_1_token_3", op="QLinearConv", layer="conv_1|x", overhead=False, us=21.43, share=0.7),
+        OperatorTime(name="t", op="Transpose", layer=None, overhead=True, us=2.51, share=0.1),
+        OperatorTime(name="fc", op="QGemm", layer="fc", overhead=False, us=4.56, share=0.1),
+    )
+    return OperatorProfile(
+        target="cpu",
+        batch=1,
+        threads=1,
+        float_model=ModelProfile(operators=of_float, total_us=24.31, overhead_us=3.21, runs=1987),
+        int8_model=ModelProfile(operators=of_int8, total_us=30.75, overhead_us=4.76, runs=1765),
+        layers=(
+            LayerTimes(layer="conv_1|x", op="Conv", float_us=12.34, int8_us=21.43, slower_in_int8=True),
+            LayerTimes(layer="fc", op="Gemm", float_us=8.76, int8_us=4.56, slower_in_int8=False),
+            LayerTimes(layer="lost", op="Conv", float_us=None, int8_us=None, slower_in_int8=False),
+        ),
+    )
+
+
+def measurement(*results: LatencyResult, **changes: object) -> Measurement:
+    """Return a made-up measurement of two made-up files."""
+    made = Measurement(
+        edgecnn_version="9.8.7",
+        network="simplecnn",
+        models={
+            "float.onnx": MeasuredFile(sha256="b" * 64, size_bytes=250421),
+            "int8.onnx": MeasuredFile(sha256="c" * 64, size_bytes=73642),
+        },
+        results=results,
+    )
+    return made.model_copy(update=changes)
+
+
 def fixed_manifest() -> Manifest:
     """Return a manifest with a different figure in every field, so that no two can be confused."""
     image = TensorSpec(name="input", dtype="float32", shape=("batch", 3, 32, 32))
@@ -392,7 +520,11 @@ def fixed_manifest() -> Manifest:
         ),
         saturation=saturation_record(),
         fusion=fusion_record(),
-        latency=(latency_result(), latency_result(batch=8, speedup=(1.5123, 1.4012, 1.6234), word="faster")),
+        latency=(
+            latency_result(),
+            latency_result(batch=8, speedup=(1.5123, 1.4012, 1.6234), word="faster"),
+            full_latency_result(),
+        ),
         checks=(
             Check(name="accuracy drop on cpu", measured=0.1234, limit=1.5, unit="points, at most", passed=True),
             Check(name="size of int8.onnx", measured=73642, limit=70000, unit="bytes, at most", passed=False),

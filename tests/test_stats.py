@@ -1,3 +1,4 @@
+import itertools
 import math
 from collections.abc import Callable
 
@@ -7,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edgecnn.stats import mcnemar_p, median_ratio, paired_drop
+from edgecnn.stats import drift, mcnemar_p, median_ratio, paired_drop, unpaired_ratio
 
 Answers = tuple[NDArray[np.bool_], NDArray[np.bool_]]
 Z_95 = 1.959963984540054
@@ -133,3 +134,80 @@ def test_answers_that_are_not_pairs_are_refused(
 def test_rounds_that_are_not_pairs_or_too_few_are_refused(numerators: int, denominators: int) -> None:
     with pytest.raises(ValueError, match="expected"):
         median_ratio(np.ones(numerators), np.ones(denominators))
+
+
+# Two samples that were not taken in pairs
+
+
+def rank_sum_probabilities(m: int, n: int) -> list[float]:
+    """P(U <= u), by counting every way to place the first sample among the ranks."""
+    counts = [0] * (m * n + 1)
+    for ranks in itertools.combinations(range(m + n), m):
+        counts[sum(ranks) - m * (m - 1) // 2] += 1
+    return [sum(counts[: u + 1]) / math.comb(m + n, m) for u in range(m * n + 1)]
+
+
+@given(
+    st.lists(st.floats(0.1, 10), min_size=3, max_size=6, unique=True),
+    st.lists(st.floats(0.1, 10), min_size=3, max_size=6, unique=True),
+)
+def test_the_interval_of_a_ratio_is_where_the_rank_sum_test_turns(above: list[float], below: list[float]) -> None:
+    found = unpaired_ratio(np.array(above), np.array(below))
+    ratios = sorted(a / b for a in above for b in below)
+    outside = sum(p <= 0.025 for p in rank_sum_probabilities(len(above), len(below)))
+    if not outside:
+        assert found is None
+        return
+    assert found is not None
+    assert (found.low, found.high) == pytest.approx((ratios[outside - 1], ratios[len(ratios) - outside]))
+    assert found.delta == pytest.approx(float(np.median(ratios)))
+
+
+@pytest.mark.parametrize("n", [4, 10, 40, 60])
+def test_the_interval_of_a_ratio_covers_the_true_one(n: int) -> None:
+    random, covered = np.random.default_rng(n), 0
+    for _ in range(400):
+        a, b = (np.exp(random.normal(0, 0.05, n)) for _ in range(2))
+        found = unpaired_ratio(3 * a, b)
+        assert found is not None
+        covered += found.low <= 3 <= found.high
+    assert 0.925 <= covered / 400 <= 0.995
+
+
+def test_large_samples_are_judged_as_small_ones_are() -> None:
+    random = np.random.default_rng(5)
+    a, b = np.exp(random.normal(0, 0.05, 50)), np.exp(random.normal(0, 0.05, 50))
+    exact = unpaired_ratio(a, b)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("edgecnn.stats._EXACT_RANK_SUM", 0)
+        approximate = unpaired_ratio(a, b)
+    assert exact is not None
+    assert approximate is not None
+    assert (approximate.low, approximate.high) == pytest.approx((exact.low, exact.high), rel=2e-3)
+
+
+@pytest.mark.parametrize(("m", "n"), [(0, 5), (5, 0), (1, 30), (3, 3)])
+def test_too_few_values_have_no_interval(m: int, n: int) -> None:
+    assert unpaired_ratio(np.linspace(1, 2, m), np.linspace(1, 2, n)) is None
+
+
+# Values in the order they came
+
+
+@given(st.lists(st.integers(0, 50), min_size=3, max_size=30))
+def test_tau_counts_the_pairs_that_rise(numbers: list[int]) -> None:
+    values = np.array(numbers, float)
+    found = drift(values)
+    signs = [np.sign(values[j] - values[i]) for i in range(len(values)) for j in range(i + 1, len(values))]
+    ties = sum(sign == 0 for sign in signs)
+    expected = sum(signs) / math.sqrt(len(signs) * (len(signs) - ties)) if ties < len(signs) else 0.0
+    assert found.tau == pytest.approx(expected)
+    slopes = [(values[j] - values[i]) / (j - i) for i in range(len(values)) for j in range(i + 1, len(values))]
+    assert found.rise == pytest.approx(float(np.median(slopes)) * (len(values) - 1), abs=1e-9)
+    assert 0 <= found.p_value <= 1
+
+
+def test_noise_is_rarely_called_a_trend() -> None:
+    random = np.random.default_rng(0)
+    alarms = sum(drift(random.normal(size=10)).p_value < 0.01 for _ in range(1000))
+    assert alarms <= 20

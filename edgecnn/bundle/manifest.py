@@ -8,7 +8,15 @@ import json
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
+from pydantic import AfterValidator, Field, JsonValue
+
+from edgecnn.bundle.latency import Bytes
+from edgecnn.bundle.latency import Latency as Latency
+from edgecnn.bundle.latency import LatencyResult as LatencyResult
+from edgecnn.bundle.latency import Speedup as Speedup
+from edgecnn.bundle.record import Fraction, Sha256
+from edgecnn.bundle.record import MachineRecord as MachineRecord
+from edgecnn.bundle.record import Record as Record
 
 MANIFEST = "manifest.json"
 SCHEMA_VERSION: Literal[1] = 1
@@ -25,9 +33,6 @@ DOWNSTREAM: dict[StageName, tuple[StageName, ...]] = {
     "bench": ("report",),
     "report": (),
 }
-
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 def _refuse_manifest(name: str) -> str:
@@ -49,12 +54,6 @@ def _refuse_nan(value: JsonValue) -> JsonValue:
 Setting = Annotated[JsonValue, AfterValidator(_refuse_nan)]
 
 
-class Record(BaseModel):
-    """Base of everything in a manifest: frozen, keyword-only, no unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
-
-
 class TensorSpec(Record):
     """An input or output of a graph; a string in ``shape`` is a dimension that may vary."""
 
@@ -69,11 +68,11 @@ class Artifact(Record):
     stage: StageName
     path: FileName
     sha256: Sha256
-    size_bytes: Annotated[int, Field(ge=0)]
+    size_bytes: Bytes
     parent_sha256: Sha256 | None = None
     input: TensorSpec | None = None
     output: TensorSpec | None = None
-    tools: dict[str, str] = {}
+    tools: dict[str, str] = Field(default={})
 
 
 class StageRecord(Record):
@@ -217,18 +216,6 @@ class SensitivityRecord(Record):
     layers: tuple[LayerSensitivityRecord, ...]
 
 
-class MachineRecord(Record):
-    """The machine a figure was measured on, and the software it ran."""
-
-    system: str
-    architecture: str
-    cpu: str
-    cores: int
-    cpu_features: tuple[str, ...]
-    versions: dict[str, str]
-    load_average: float | None
-
-
 class ClassAccuracy(Record):
     """Accuracy on the test images of one class."""
 
@@ -294,9 +281,9 @@ class SaturationRecord(Record):
     """
 
     layers: tuple[LayerSaturation, ...]
-    exempt: dict[str, str] = {}
-    unknown: dict[str, str] = {}
-    may_overflow_on_arm: dict[str, int] = {}
+    exempt: dict[str, str] = Field(default={})
+    unknown: dict[str, str] = Field(default={})
+    may_overflow_on_arm: dict[str, int] = Field(default={})
 
     @property
     def can_saturate(self) -> tuple[LayerSaturation, ...]:
@@ -321,44 +308,6 @@ class FusionRecord(Record):
     unfused: tuple[UnfusedRecord, ...]
 
 
-class Latency(Record):
-    """Latency of one inference call in microseconds; ``n`` calls were timed."""
-
-    p50_us: Annotated[float, Field(gt=0)]
-    p90_us: Annotated[float, Field(gt=0)]
-    p99_us: Annotated[float, Field(gt=0)]
-    n: Annotated[int, Field(gt=0)]
-
-
-class Speedup(Record):
-    """Float latency divided by int8 latency, with a 95% interval; above 1 int8 is faster."""
-
-    median: Annotated[float, Field(gt=0)]
-    low: Annotated[float, Field(gt=0)]
-    high: Annotated[float, Field(gt=0)]
-
-
-class LatencyResult(Record):
-    """Float and int8 latency on one target: ``pairs`` fresh pairs of sessions, ``rounds`` turns in each."""
-
-    model_config = ConfigDict(populate_by_name=True, serialize_by_alias=True)
-
-    target: str
-    batch: Annotated[int, Field(gt=0)]
-    threads: Annotated[int, Field(gt=0)]
-    clock: Literal["measured", "emulated", "simulated"]
-    # "float" is the word users read; Python keeps it for the type.
-    float_latency: Annotated[Latency, Field(alias="float")]
-    int8_latency: Annotated[Latency, Field(alias="int8")]
-    speedup: Speedup
-    verdict: Literal["faster", "same", "slower"]
-    pairs: Annotated[int, Field(gt=0)]
-    rounds: Annotated[int, Field(gt=0)]
-    pinned_cpus: tuple[int, ...]
-    measured_at: datetime
-    machine: MachineRecord
-
-
 class Check(Record):
     """One gate: what was measured against what was asked."""
 
@@ -379,7 +328,7 @@ class Manifest(Record):
     data: DataRecord | None = None
     training_curve: tuple[EpochRecord, ...] = ()
     artifacts: tuple[Artifact, ...] = ()
-    stages: dict[StageName, StageRecord] = {}
+    stages: dict[StageName, StageRecord] = Field(default={})
     parity: tuple[ParityRecord, ...] = ()
     simplification: SimplificationRecord | None = None
     calibration: CalibrationRecord | None = None

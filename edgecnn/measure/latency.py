@@ -1,93 +1,95 @@
 """Latency of two models, measured in turns so that a drifting machine drifts under both."""
 
-import contextlib
-import gc
-import os
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecnn.bundle.manifest import Latency, Speedup
-from edgecnn.errors import UsageError
+from edgecnn.bundle.latency import MAX_PAIRS, Latency, Precision, Speedup
+from edgecnn.measure.bench_settings import BenchSettings as BenchSettings
+from edgecnn.measure.cpus import available_cpus as available_cpus
+from edgecnn.measure.cpus import no_garbage_collection
+from edgecnn.measure.cpus import pinned as pinned
+from edgecnn.measure.stopwatch import Times, now_us
+from edgecnn.measure.turns import Opener, Turns, time_in_turns
 from edgecnn.progress import Progress
 from edgecnn.stats import MIN_PAIRS, median_ratio
-from edgecnn.targets.session import Feed, Session, feed
 
 Verdict = Literal["faster", "same", "slower"]
-#: Microseconds of each call of a block.
-Times = NDArray[np.float64]
+#: Each look at the interval could stop by luck: the number of pairs grows by this factor from look to look.
+LOOK_FACTOR = 1.5
 
 
-def available_cpus() -> int:
-    """Return how many CPUs this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class BenchSettings:
-    """How latency is measured.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ModelTimes:
+    """Everything timed of one model.
 
     Attributes:
-        batch: images a call.
-        threads: of ONNX Runtime; the process is pinned to as many CPUs where the system allows it.
-        pairs: how often both models are opened anew; each pair gives one ratio.
-        rounds: of each pair; a round times a block of float calls and a block of int8 calls, in random order.
-        seconds: about how long the timed calls take in all; sets how many make a block.
-        warmup: calls before each block that are not counted.
-        seed: of the order within rounds.
+        latency: of all timed calls together.
+        medians_us: float64 ``[pairs]``, one median a fresh session, in order.
+        load_us: median over the sessions of opening one.
+        first_us: median over the sessions of the first call.
+        unsettled: how many of the sessions were still changing when their warm-up was cut off.
     """
 
-    batch: int = 1
-    threads: int = 1
-    pairs: int = 10
-    rounds: int = 4
-    seconds: float = 4.0
-    warmup: int = 10
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        cores = available_cpus()
-        for name, value, least in (
-            ("batch", self.batch, 1),
-            ("threads", self.threads, 1),
-            ("pairs", self.pairs, MIN_PAIRS),
-            ("rounds", self.rounds, 1),
-        ):
-            if value < least:
-                raise UsageError(
-                    f"bench: --{name} must be at least {least}, found {value}.", next_step=f"--{name} {least}"
-                )
-        if not 0 < self.seconds < float("inf"):
-            raise UsageError(
-                f"bench: --seconds must be above 0 and finite, found {self.seconds}.", next_step="--seconds 4"
-            )
-        if self.threads > cores:
-            raise UsageError(
-                f"bench: --threads {self.threads} on a machine with {cores} CPUs measures the queue.",
-                next_step=f"--threads {cores}",
-            )
+    latency: Latency
+    medians_us: NDArray[np.float64]
+    load_us: float
+    first_us: float
+    unsettled: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class PairedLatency:
-    """Float and int8 latency from the same rounds."""
+    """Float and int8 from the same rounds; ``precision`` says whether a wanted one was reached."""
 
-    float_latency: Latency
-    int8_latency: Latency
+    of_float: ModelTimes
+    of_int8: ModelTimes
     speedup: Speedup
     verdict: Verdict
+    precision: Precision | None
+
+    @property
+    def float_latency(self) -> Latency:
+        """Latency of the reference."""
+        return self.of_float.latency
+
+    @property
+    def int8_latency(self) -> Latency:
+        """Latency of the candidate."""
+        return self.of_int8.latency
+
+    @property
+    def pairs(self) -> int:
+        """How many pairs of sessions were measured."""
+        return self.of_float.medians_us.size
+
+
+@dataclass(kw_only=True, eq=False)
+class _Pairs:
+    """What was measured so far, and when it began."""
+
+    turns: tuple[list[Turns], list[Turns]] = field(default_factory=lambda: ([], []))
+    started_us: float = field(default_factory=now_us)
+
+    def speedup(self) -> Speedup:
+        ratio = median_ratio(*(np.array([each.median_us for each in turns]) for turns in self.turns))
+        return Speedup(median=ratio.delta, low=ratio.low, high=ratio.high)
+
+    def seconds(self) -> float:
+        return (now_us() - self.started_us) / 1e6
 
 
 def compare_latency(
-    open_float: Callable[[], Session],
-    open_int8: Callable[[], Session],
+    open_float: Opener,
+    open_int8: Opener,
     pixels: NDArray[np.uint8],
     settings: BenchSettings,
     progress: Progress,
+    *,
+    between: Callable[[], None] = lambda: None,
 ) -> PairedLatency:
     """Time float and int8 on the same images, in turns, in several fresh pairs of sessions.
 
@@ -101,45 +103,29 @@ def compare_latency(
         pixels: uint8 ``[N, H, W, 3]``; the first ``batch`` of them are fed, repeated if there are fewer.
         settings: how.
         progress: told the pairs done.
+        between: called before each pair, as by who watches the machine.
 
     Raises:
         UsageError: a session takes another, fixed batch.
     """
     order = np.random.default_rng(settings.seed)
-    times: tuple[list[Times], list[Times]] = ([], [])
-    medians: tuple[list[float], list[float]] = ([], [])
-    with _no_garbage_collection():
-        for done in range(1, settings.pairs + 1):
-            blocks = _time_pair((open_float, open_int8), pixels, settings, order)
-            for index in (0, 1):
-                times[index].extend(blocks[index])
-                medians[index].append(float(np.median([np.median(block) for block in blocks[index]])))
-            progress.update("bench", done, settings.pairs)
-    ratio = median_ratio(np.array(medians[0]), np.array(medians[1]))
-    speedup = Speedup(median=ratio.delta, low=ratio.low, high=ratio.high)
-    return PairedLatency(
-        float_latency=_summary(np.concatenate(times[0])),
-        int8_latency=_summary(np.concatenate(times[1])),
-        speedup=speedup,
-        verdict=judge(speedup),
-    )
-
-
-def _time_pair(
-    openers: tuple[Callable[[], Session], Callable[[], Session]],
-    pixels: NDArray[np.uint8],
-    settings: BenchSettings,
-    order: np.random.Generator,
-) -> tuple[list[Times], list[Times]]:
-    """Open both models anew and time blocks of calls in turns; return the blocks of each."""
-    sessions = [openers[0](), openers[1]()]
-    feeds = [_feed_batch(session, pixels, settings.batch) for session in sessions]
-    counts = [_calls_per_block(session, batch, settings) for session, batch in zip(sessions, feeds, strict=True)]
-    blocks: tuple[list[Times], list[Times]] = ([], [])
-    for _ in range(settings.rounds):
-        for index in order.permutation(2):
-            blocks[index].append(_time_block(sessions[index], feeds[index], settings.warmup, counts[index]))
-    return blocks
+    pairs = _Pairs()
+    planned = settings.pairs
+    with no_garbage_collection():
+        while True:
+            for done in range(len(pairs.turns[0]) + 1, planned + 1):
+                between()
+                for kept, turn in zip(
+                    pairs.turns, time_in_turns((open_float, open_int8), pixels, settings, order), strict=True
+                ):
+                    kept.append(turn)
+                progress.update("bench", done, planned)
+                if settings.until is not None and done >= MIN_PAIRS and pairs.seconds() >= settings.max_seconds:
+                    return _conclude(pairs, settings)
+            narrow = settings.until is None or pairs.speedup().relative_width <= settings.until
+            if narrow or planned == MAX_PAIRS:
+                return _conclude(pairs, settings)
+            planned = min(MAX_PAIRS, int(np.ceil(planned * LOOK_FACTOR)))
 
 
 def judge(speedup: Speedup) -> Verdict:
@@ -149,68 +135,38 @@ def judge(speedup: Speedup) -> Verdict:
     return "slower" if speedup.high < 1 else "same"
 
 
-def _feed_batch(session: Session, pixels: NDArray[np.uint8], batch: int) -> Feed:
-    fixed = session.input.shape[0]
-    if isinstance(fixed, int) and fixed != batch:
-        raise UsageError(
-            f"bench: the model has the fixed batch {fixed}; --batch {batch} cannot be measured.",
-            next_step=f"--batch {fixed}, or export with a batch that may vary",
+def _conclude(pairs: _Pairs, settings: BenchSettings) -> PairedLatency:
+    speedup = pairs.speedup()
+    precision = None
+    if settings.until is not None:
+        width = speedup.relative_width
+        precision = Precision(
+            asked=settings.until, found=width, met=width <= settings.until, max_seconds=settings.max_seconds
         )
-    return feed(pixels[np.arange(batch) % len(pixels)], session.input)
+    of_float, of_int8 = (_summary(turns, settings.batch) for turns in pairs.turns)
+    return PairedLatency(
+        of_float=of_float, of_int8=of_int8, speedup=speedup, verdict=judge(speedup), precision=precision
+    )
 
 
-def _calls_per_block(session: Session, batch: Feed, settings: BenchSettings) -> int:
-    """Return how many calls make a block, so that all blocks together last about ``seconds``."""
-    pilot = float(np.median(_time_block(session, batch, settings.warmup, 5)))
-    block_us = settings.seconds * 1e6 / settings.pairs / settings.rounds / 2
-    return max(3, int(block_us / pilot))
+def _summary(turns: list[Turns], batch: int) -> ModelTimes:
+    return ModelTimes(
+        latency=summarize(np.concatenate([block for each in turns for block in each.blocks]), batch),
+        medians_us=np.array([each.median_us for each in turns]),
+        load_us=float(np.median([each.load_us for each in turns])),
+        first_us=float(np.median([each.first_us for each in turns])),
+        unsettled=sum(not each.warmup.settled for each in turns),
+    )
 
 
-def _time_block(session: Session, batch: Feed, warmup: int, calls: int) -> Times:
-    """Return the latency of each call in microseconds."""
-    run, clock = session.run, time.perf_counter_ns
-    for _ in range(warmup):
-        run(batch)
-    times_ns = np.empty(calls, np.int64)
-    for call in range(calls):
-        started = clock()
-        run(batch)
-        times_ns[call] = clock() - started
-    return times_ns / 1e3
-
-
-def _summary(times_us: Times) -> Latency:
+def summarize(times_us: Times, batch: int) -> Latency:
+    """Return percentiles and throughput of calls with ``batch`` images each."""
     p50, p90, p99 = np.percentile(times_us, [50, 90, 99])
-    return Latency(p50_us=float(p50), p90_us=float(p90), p99_us=float(p99), n=times_us.size)
-
-
-@contextlib.contextmanager
-def pinned(threads: int) -> Iterator[tuple[int, ...]]:
-    """Keep the process on ``threads`` CPUs, the last ones: the first one serves interrupts.
-
-    Open the sessions inside: the threads of ONNX Runtime's pool inherit what holds when they start.
-
-    Yields:
-        The CPUs, or nothing where the system does not allow pinning.
-    """
-    if not hasattr(os, "sched_setaffinity"):
-        yield ()
-        return
-    allowed = os.sched_getaffinity(0)
-    chosen = tuple(sorted(allowed)[-threads:])
-    os.sched_setaffinity(0, chosen)
-    try:
-        yield chosen
-    finally:
-        os.sched_setaffinity(0, allowed)
-
-
-@contextlib.contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
+    return Latency(
+        p50_us=float(p50),
+        p90_us=float(p90),
+        p99_us=float(p99),
+        max_us=float(times_us.max()),
+        images_per_second=float(batch * times_us.size / times_us.sum() * 1e6),
+        n=times_us.size,
+    )

@@ -1,28 +1,69 @@
 """Stage 6: is int8 faster than float? Measured in turns on the same machine."""
 
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
+from pydantic import JsonValue
 
 from edgecnn.bundle import Bundle
+from edgecnn.bundle.latency import LatencyResult, Startup
 from edgecnn.bundle.locate import newest_folder
-from edgecnn.bundle.manifest import LatencyResult
-from edgecnn.measure.latency import BenchSettings, compare_latency, pinned
+from edgecnn.measure.bench_settings import BenchSettings
+from edgecnn.measure.cpus import pinned
+from edgecnn.measure.latency import ModelTimes, compare_latency
 from edgecnn.measure.machine import describe_machine
+from edgecnn.measure.memory import peak_memory_bytes, runtime_memory_bytes
+from edgecnn.measure.noise import NoiseWatch
+from edgecnn.measure.turns import feed_batch
 from edgecnn.pipeline.context import Options, Outcome, Work, input_size, read_model, working_on
 from edgecnn.pipeline.export import FLOAT_MODEL
 from edgecnn.pipeline.quantize import INT8_MODEL
 from edgecnn.pipeline.report import report_stage
 from edgecnn.pipeline.validate import model_hashes
 from edgecnn.pipeline.verdict import Gates, Verdict, check_speedup, merge
+from edgecnn.progress import Progress
 from edgecnn.targets import TARGETS, Clock, Session, open_session, require, require_clock
+
+
+@dataclass(frozen=True, kw_only=True)
+class Models:
+    """Both models of a bundle, checked against its manifest, and something to feed them."""
+
+    of_float: bytes
+    of_int8: bytes
+    height: int
+    width: int
+
+    @classmethod
+    def read(cls, bundle: Bundle) -> "Models":
+        """Read them; raises as :func:`bench`."""
+        of_float = read_model(bundle, FLOAT_MODEL, next_step="edgecnn export model.pt")
+        of_int8 = read_model(bundle, INT8_MODEL, next_step="edgecnn quantize")
+        height, width = input_size(bundle, FLOAT_MODEL)
+        return cls(of_float=of_float, of_int8=of_int8, height=height, width=width)
+
+    def open(self, name: str, target: str, threads: int) -> Session:
+        """Open one of them on a target."""
+        return open_session(target, self.bytes_of(name), model_name=name, threads=threads)
+
+    def bytes_of(self, name: str) -> bytes:
+        """Return the file of that name."""
+        return {FLOAT_MODEL: self.of_float, INT8_MODEL: self.of_int8}[name]
+
+    def noise(self, batch: int, *, seed: int) -> NDArray[np.uint8]:
+        """Return random uint8 pixels ``[batch, H, W, 3]``, the same on every machine."""
+        shape = (batch, self.height, self.width, 3)
+        return np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
 
 
 def bench(
     *,
     targets: Sequence[str] = ("cpu",),
-    settings: BenchSettings | None = None,
+    settings: BenchSettings | Sequence[BenchSettings] | None = None,
     gates: Gates | None = None,
     options: Options | None = None,
 ) -> tuple[Outcome, list[LatencyResult], Verdict]:
@@ -32,7 +73,7 @@ def bench(
 
     Args:
         targets: rows of the target table.
-        settings: batch, threads, rounds and so on.
+        settings: batch, threads, rounds and so on; several are measured one after the other.
         gates: ``require_speedup`` decides the verdict.
         options: bundle (default: the newest), and so on.
 
@@ -42,14 +83,14 @@ def bench(
         BundleError: a model is missing or was changed.
     """
     options = options or Options()
-    settings = settings or BenchSettings()
     gates = gates or Gates()
+    chosen = _each(settings)
     for name in targets:
         require_clock(name)
         require(name)
     with working_on(options.bundle or newest_folder()) as bundle:
-        outcome = bench_stage(bundle, options, targets, settings, always=True)
-        results = _measured_with(bundle, targets, settings)
+        outcome = bench_stage(bundle, options, targets, chosen, always=True)
+        results = _measured_with(bundle, targets, chosen)
         checks = tuple(check_speedup(result) for result in results) if gates.require_speedup else ()
         verdict = Verdict(checks=checks)
         bundle.amend({"checks": merge(bundle.manifest.checks, verdict.checks)})
@@ -61,7 +102,7 @@ def bench_stage(
     bundle: Bundle,
     options: Options,
     targets: Sequence[str] = ("cpu",),
-    settings: BenchSettings | None = None,
+    settings: BenchSettings | Sequence[BenchSettings] | None = None,
     *,
     always: bool = False,
 ) -> Outcome:
@@ -70,9 +111,8 @@ def bench_stage(
     Args:
         always: measure even if the manifest has these figures: who types ``bench`` wants to see it run.
     """
-    settings = settings or BenchSettings()
-    float_model = read_model(bundle, FLOAT_MODEL, next_step="edgecnn export model.pt")
-    int8_model = read_model(bundle, INT8_MODEL, next_step="edgecnn quantize")
+    chosen = _each(settings)
+    models = Models.read(bundle)
     machine = describe_machine()
     work = Work(
         bundle=bundle,
@@ -80,72 +120,95 @@ def bench_stage(
         inputs=model_hashes(bundle),
         settings={
             "targets": list(targets),
-            "batch": settings.batch,
-            "threads": settings.threads,
-            "pairs": settings.pairs,
-            "rounds": settings.rounds,
-            "seconds": settings.seconds,
-            "warmup": settings.warmup,
-            "seed": settings.seed,
+            **_recorded(chosen),
             "machine": [machine.architecture, machine.cpu],
             "versions": dict(machine.versions),
         },
     )
     if not options.force and not always and work.is_done():
         return work.unchanged()
-    pixels = _noise(settings.batch, *input_size(bundle, FLOAT_MODEL), seed=settings.seed)
     distinct = dict.fromkeys(targets)  # someone may say --provider cpu twice
-    results = [_bench_on(target, float_model, int8_model, pixels, settings, options) for target in distinct]
-    replaced = {(result.target, result.batch, result.threads) for result in results}
-    kept = [old for old in bundle.manifest.latency if (old.target, old.batch, old.threads) not in replaced]
+    results = [_bench_on(target, models, each, options.progress) for target in distinct for each in chosen]
+    replaced = {_key(result) for result in results}
+    kept = [old for old in bundle.manifest.latency if _key(old) not in replaced]
     return work.finish((), {"latency": (*kept, *results)})
 
 
-def _measured_with(bundle: Bundle, targets: Sequence[str], settings: BenchSettings) -> list[LatencyResult]:
-    """Return the results of one call: these targets at this batch and thread count."""
-    return [
-        result
-        for result in bundle.manifest.latency
-        if result.target in targets and (result.batch, result.threads) == (settings.batch, settings.threads)
-    ]
+def _each(settings: BenchSettings | Sequence[BenchSettings] | None) -> tuple[BenchSettings, ...]:
+    if settings is None or isinstance(settings, BenchSettings):
+        return (settings or BenchSettings(),)
+    return tuple(dict.fromkeys(settings))
 
 
-def _noise(batch: int, height: int, width: int, *, seed: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    """Return random uint8 pixels ``[batch, H, W, 3]``, the same on every machine."""
-    return np.random.default_rng(seed).integers(0, 256, (batch, height, width, 3), np.uint8)
+def _recorded(settings: Sequence[BenchSettings]) -> dict[str, JsonValue]:
+    """Return each setting by name, or a list of them where they differ."""
+    columns: dict[str, list[JsonValue]] = {name: [] for name in asdict(settings[0])}
+    for each in settings:
+        for name, value in asdict(each).items():
+            columns[name].append(value)
+    return {name: values if len(set(map(str, values))) > 1 else values[0] for name, values in columns.items()}
 
 
-def _bench_on(
-    target: str,
-    float_model: bytes,
-    int8_model: bytes,
-    pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]],
-    settings: BenchSettings,
-    options: Options,
-) -> LatencyResult:
+def _key(result: LatencyResult) -> tuple[str, int, int, str]:
+    return result.target, result.batch, result.threads, result.through
+
+
+def _measured_with(bundle: Bundle, targets: Sequence[str], settings: Sequence[BenchSettings]) -> list[LatencyResult]:
+    """Return the results of one call: these targets with these settings."""
+    wanted = {(target, each.batch, each.threads, each.through) for target in targets for each in settings}
+    return [result for result in bundle.manifest.latency if _key(result) in wanted]
+
+
+def _bench_on(target: str, models: Models, settings: BenchSettings, progress: Progress) -> LatencyResult:
     machine = describe_machine()  # before the measurement adds its own load
     clock: Clock = TARGETS[target].clock
-
-    def open_float() -> Session:
-        return open_session(target, float_model, model_name=FLOAT_MODEL, threads=settings.threads)
-
-    def open_int8() -> Session:
-        return open_session(target, int8_model, model_name=INT8_MODEL, threads=settings.threads)
-
+    pixels = models.noise(settings.batch, seed=settings.seed)
+    open_float, open_int8 = (partial(models.open, name, target, settings.threads) for name in (FLOAT_MODEL, INT8_MODEL))
     with pinned(settings.threads) as cpus:
-        paired = compare_latency(open_float, open_int8, pixels, settings, options.progress)
+        watch = NoiseWatch(cpus=cpus)
+        paired = compare_latency(open_float, open_int8, pixels, settings, progress, between=watch.sample)
+        noise = watch.finish(
+            np.sqrt(paired.of_float.medians_us * paired.of_int8.medians_us),
+            sessions=2 * paired.pairs,
+            unsteady_sessions=paired.of_float.unsettled + paired.of_int8.unsettled,
+        )
+        startups = [
+            _startup(name, target, models, pixels, settings, times)
+            for name, times in ((FLOAT_MODEL, paired.of_float), (INT8_MODEL, paired.of_int8))
+        ]
     return LatencyResult(
         target=target,
         batch=settings.batch,
         threads=settings.threads,
+        through=settings.through,
         clock=clock,
         float_latency=paired.float_latency,
         int8_latency=paired.int8_latency,
         speedup=paired.speedup,
         verdict=paired.verdict,
-        pairs=settings.pairs,
+        precision=paired.precision,
+        float_startup=startups[0],
+        int8_startup=startups[1],
+        noise=noise,
+        float_medians_us=tuple(map(float, paired.of_float.medians_us)),
+        int8_medians_us=tuple(map(float, paired.of_int8.medians_us)),
+        pairs=paired.pairs,
         rounds=settings.rounds,
         pinned_cpus=cpus,
         measured_at=datetime.now(UTC).replace(microsecond=0),
         machine=machine,
+    )
+
+
+def _startup(
+    name: str, target: str, models: Models, pixels: NDArray[np.uint8], settings: BenchSettings, times: ModelTimes
+) -> Startup:
+    batch = feed_batch(models.open(name, target, settings.threads), pixels, settings.batch)
+    model = models.bytes_of(name)
+    return Startup(
+        size_bytes=len(model),
+        load_us=times.load_us,
+        first_us=times.first_us,
+        peak_memory_bytes=peak_memory_bytes(model, batch, provider=TARGETS[target].provider, threads=settings.threads),
+        runtime_memory_bytes=runtime_memory_bytes(),
     )

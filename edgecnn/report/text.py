@@ -3,15 +3,13 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from edgecnn.bundle.manifest import Artifact, Check, LatencyResult, SaturationRecord, ValidationResult
+from edgecnn.bundle.manifest import Artifact, Check, SaturationRecord, ValidationResult
 from edgecnn.report.saturation import saturation_sentences
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
     from rich.text import Text
-
-_STYLE = {"faster": "green", "same": "yellow", "slower": "bold red"}
 
 
 def new_table(title: str, *columns: str) -> "Table":
@@ -90,37 +88,6 @@ def class_table(result: ValidationResult) -> "Table":
         name = "".join(character for character in row.name if character.isprintable())
         table.add_row(plain(name), f"{row.n:,}", f"{row.float_top1:.2%}", f"{row.int8_top1:.2%}", f"{row.drop_pp:+.2f}")
     return table
-
-
-def latency_table(results: Sequence[LatencyResult]) -> "Table":
-    """Return latency, float beside int8."""
-    columns = ("target", "batch", "thr", "", "p50", "p90", "p99", "ratio", "95% interval")
-    table = new_table("Latency, microseconds; ratio is float / int8", *columns)
-    for result in results:
-        place = (result.target, str(result.batch), str(result.threads))
-        for name, latency in (("float", result.float_latency), ("int8", result.int8_latency)):
-            times = (f"{latency.p50_us:.1f}", f"{latency.p90_us:.1f}", f"{latency.p99_us:.1f}")
-            if name == "float":
-                table.add_row(*place, name, *times)
-            else:
-                ratio = f"{result.speedup.median:.3f}"
-                interval = f"{result.speedup.low:.3f}..{result.speedup.high:.3f}"
-                table.add_row("", "", "", name, *times, ratio, interval)
-    return table
-
-
-def latency_sentence(result: LatencyResult) -> "Text":
-    """Return the verdict in words."""
-    from rich.text import Text
-
-    ratio = result.speedup.median
-    words = {
-        "faster": f"int8 is {ratio:.2f} times as fast as float here.",
-        "same": "int8 and float are equally fast here, within the noise.",
-        "slower": f"int8 is SLOWER than float here: it takes {1 / ratio:.2f} times as long. Ship float on this target, "
-        "unless the smaller file is what you need.",
-    }
-    return Text(f"{result.target}: {words[result.verdict]}", style=_STYLE[result.verdict])
 
 
 def checks_table(checks: Sequence[Check]) -> "Table":

@@ -3,16 +3,17 @@
 from collections.abc import Sequence
 from typing import Any
 
+from edgecnn.bundle.comparison import ComparisonRecord
 from edgecnn.bundle.manifest import (
     Artifact,
     Check,
     FusionRecord,
-    LatencyResult,
     Manifest,
     Record,
     SaturationRecord,
     ValidationResult,
 )
+from edgecnn.bundle.measurement import Measurement
 
 Json = dict[str, Any]
 
@@ -64,11 +65,26 @@ def _optional(record: Record | None) -> Json | None:
     return None if record is None else record.model_dump(mode="json")
 
 
-def latency_view(bundle: str, results: Sequence[LatencyResult]) -> Json:
+def latency_view(bundle: str, measurement: Measurement) -> Json:
     """Return the object of ``edgecnn bench --json``; times are in microseconds."""
-    rows = [result.model_dump(mode="json", exclude={"machine", "measured_at"}) for result in results]
-    machine = results[0].machine.model_dump(mode="json") if results else None
-    return {"bundle": bundle, "machine": machine, "results": rows}
+    results, protocol = measurement.results, measurement.protocol
+    machines = [each.machine for each in (*results, *((protocol,) if protocol else ()))]
+    return {
+        "bundle": bundle,
+        "machine": machines[0].model_dump(mode="json") if machines else None,
+        "results": [result.model_dump(mode="json", exclude={"machine", "measured_at"}) for result in results],
+        "profiles": [profile.model_dump(mode="json") for profile in measurement.profiles],
+        "protocol": None if protocol is None else protocol.model_dump(mode="json", exclude={"machine", "measured_at"}),
+    }
+
+
+def comparison_view(record: ComparisonRecord, checks: Sequence[Check], verdict: str) -> Json:
+    """Return the object of ``edgecnn compare --json``."""
+    return {
+        **record.model_dump(mode="json"),
+        "checks": [check.model_dump(mode="json") for check in checks],
+        "verdict": verdict,
+    }
 
 
 def artifacts_view(bundle: str, artifacts: Sequence[Artifact], verdict: str, *, unchanged: bool) -> Json:

@@ -1,6 +1,7 @@
 """What every kind of session can do; also the seam where tests put a session of their own."""
 
-from typing import Literal, Protocol
+from collections.abc import Callable
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,14 @@ class Session(Protocol):
 
     def run(self, batch: Feed) -> NDArray[np.float32]:
         """Map a batch, laid out as :attr:`input` says, to logits float32 ``[N, classes]``."""
+
+
+@runtime_checkable
+class BindableSession(Protocol):
+    """A session that can also run on buffers bound beforehand."""
+
+    def bind(self, batch: Feed) -> Callable[[], None]:
+        """Return a call that runs the model on ``batch``; input and output stay where they are."""
 
 
 def feed(pixels: NDArray[np.uint8], spec: TensorSpec) -> Feed:

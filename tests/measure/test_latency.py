@@ -1,105 +1,38 @@
-"""Latency with sessions that take exactly as long as they are told, by a clock that only they move."""
+"""Two models compared by a clock that only they move."""
 
 import gc
-import math
-import os
-import weakref
 from collections.abc import Callable
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
-from edgecnn.bundle.manifest import Speedup, TensorSpec
-from edgecnn.errors import ExitCode, UsageError
-from edgecnn.measure import latency
-from edgecnn.measure.latency import BenchSettings, PairedLatency, available_cpus, compare_latency, judge, pinned
+from edgecnn.bundle.latency import MAX_PAIRS
+from edgecnn.bundle.manifest import Speedup
+from edgecnn.errors import UsageError
+from edgecnn.measure import latency, turns
+from edgecnn.measure.latency import BenchSettings, PairedLatency, compare_latency, judge
+from edgecnn.measure.turns import Opener
+from edgecnn.measure.warmup import Warmup
 from edgecnn.progress import SILENT
-from edgecnn.targets.session import Clock, Feed, Session
+from tests.clockwork import Machine, Model, both, steady, take_over
 from tests.support import make_images
 
 PIXELS = make_images(6, size=4).pixels
-PILOT = 5  # calls that are timed to find out how many make a block
-
-
-class Machine:
-    """The clock, and everything that ran: which model, for how many nanoseconds."""
-
-    def __init__(self) -> None:
-        self.now_ns = 0
-        self.log: list[tuple[str, int]] = []
+#: Calls of a session of 100 us before its first block: the first one, then one and three blocks of ten to settle.
+WARM = 32
 
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
-    made = Machine()
-    monkeypatch.setattr(latency, "time", SimpleNamespace(perf_counter_ns=lambda: made.now_ns))
-    return made
+    return take_over(monkeypatch)
 
 
-class Fake:
-    """An opened model; a call takes what the model says."""
-
-    clock: Clock = "simulated"
-
-    def __init__(self, model: "Model", number: int) -> None:
-        self.input = TensorSpec(name="x", dtype=model.dtype, shape=(model.batch, 3, 4, 4))
-        self.output = TensorSpec(name="y", dtype="float32", shape=(model.batch, 3))
-        self.nodes_by_provider: dict[str, int] = {}
-        self.model, self.number, self.calls = model, number, 0
-
-    def run(self, batch: Feed) -> NDArray[np.float32]:
-        took_ns = round(self.model.took_us(self.number, self.calls) * 1000)
-        self.calls += 1
-        self.model.machine.now_ns += took_ns
-        self.model.machine.log.append((self.model.name, took_ns))
-        self.model.fed.append(batch)
-        self.model.collecting.add(gc.isenabled())
-        return np.zeros((len(batch), 3), np.float32)
-
-
-class Model:
-    """Opens sessions; ``took_us`` maps the number of the session and of the call to microseconds."""
-
-    def __init__(
-        self,
-        machine: Machine,
-        name: str,
-        took_us: Callable[[int, int], float],
-        *,
-        batch: int | str = "N",
-        dtype: str = "float32",
-    ) -> None:
-        self.machine, self.name, self.took_us, self.batch, self.dtype = machine, name, took_us, batch, dtype
-        self.fed: list[Feed] = []
-        self.collecting: set[bool] = set()
-        self.opened = 0
-        self.alive: weakref.WeakSet[Fake] = weakref.WeakSet()
-        self.most_alive = 0
-
-    def __call__(self) -> Fake:
-        session = Fake(self, self.opened)
-        self.opened += 1
-        self.alive.add(session)
-        self.most_alive = max(self.most_alive, len(self.alive))
-        return session
-
-
-def steady(machine: Machine, name: str, us: float) -> Model:
-    return Model(machine, name, lambda session, call: us)
-
-
-def both(machine: Machine, us: float = 100) -> tuple[Model, Model]:
-    return steady(machine, "float", us), steady(machine, "int8", us)
-
-
-def bench(open_float: Callable[[], Session], open_int8: Callable[[], Session], **chosen: float) -> PairedLatency:
+def bench(open_float: Opener, open_int8: Opener, **chosen: float) -> PairedLatency:
     """Measure in blocks of a millisecond, unless told otherwise."""
-    settings = {"pairs": 6, "rounds": 4, "seconds": 0.048, "warmup": 3, **chosen}
-    return compare_latency(open_float, open_int8, PIXELS, BenchSettings(**settings), SILENT)  # type: ignore[arg-type]
+    wanted = {"pairs": 6, "rounds": 4, "seconds": 0.048, "warmup": 3, **chosen}
+    return compare_latency(open_float, open_int8, PIXELS, BenchSettings(**wanted), SILENT)  # type: ignore[arg-type]
 
 
 # The verdict
@@ -178,7 +111,7 @@ def test_more_rounds_of_the_same_pairs_do_not_make_them_more_certain(machine: Ma
 
 def test_a_round_that_was_disturbed_does_not_change_its_pairs_ratio(machine: Machine) -> None:
     def disturbed(session: int, call: int) -> float:
-        return 700 if PILOT + 10 <= call < PILOT + 20 else 100  # the second of five blocks
+        return 700 if WARM + 10 <= call < WARM + 20 else 100  # the second of five blocks
 
     paired = bench(steady(machine, "float", 100), Model(machine, "int8", disturbed), rounds=5, seconds=0.06, warmup=0)
     assert (paired.speedup.low, paired.speedup.high) == (1, 1)
@@ -207,109 +140,145 @@ def test_an_interval_that_ends_at_one_is_no_difference() -> None:
     rounds=st.integers(1, 4),
     warmup=st.integers(0, 6),
     seconds=st.floats(0.001, 0.05),
+    batch=st.integers(1, 9),
 )
-def test_percentiles_are_those_of_numpy_over_the_calls_after_each_warm_up(
-    seed: int, pairs: int, rounds: int, warmup: int, seconds: float
+def test_figures_are_those_of_numpy_over_the_calls_after_each_warm_up(
+    seed: int, pairs: int, rounds: int, warmup: int, seconds: float, batch: int
 ) -> None:
     random = np.random.default_rng(seed)
-    machine = Machine()
     starts: dict[str, list[int]] = {"float": [], "int8": []}
-
-    def model(name: str) -> Model:
-        def took_us(session: int, call: int) -> float:
-            if call == 0:
-                starts[name].append(sum(who == name for who, _ in machine.log))
-            return float(random.integers(20, 300))
-
-        return Model(machine, name, took_us)
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(latency, "time", SimpleNamespace(perf_counter_ns=lambda: machine.now_ns))
-        paired = bench(model("float"), model("int8"), pairs=pairs, rounds=rounds, warmup=warmup, seconds=seconds)
+        machine = take_over(patch)
+        # how a session settles is another test's; here it is known to take no call
+        patch.setattr(turns, "warm_up", lambda call: Warmup(calls=0, settled=True, call_us=100.0))
+
+        def model(name: str) -> Model:
+            def took_us(session: int, call: int) -> float:
+                if call == 0:
+                    starts[name].append(sum(who == name for who, _ in machine.log))
+                return float(random.integers(20, 300))
+
+            return Model(machine, name, took_us)
+
+        paired = bench(
+            model("float"), model("int8"), pairs=pairs, rounds=rounds, warmup=warmup, seconds=seconds, batch=batch
+        )
     ratios = np.ones(pairs)
-    for name, found, power in (("float", paired.float_latency, 1), ("int8", paired.int8_latency, -1)):
+    for name, found, power in (("float", paired.of_float, 1), ("int8", paired.of_int8, -1)):
         took = np.array([ns for who, ns in machine.log if who == name]) / 1000
-        timed = []
-        for index, calls_of_session in enumerate(np.split(took, starts[name][1:])):
-            pilot, rest = calls_of_session[warmup : warmup + PILOT], calls_of_session[warmup + PILOT :]
-            calls = max(3, int(seconds * 1e6 / pairs / rounds / 2 / np.median(pilot)))
-            blocks = rest.reshape(rounds, warmup + calls)[:, warmup:]
-            ratios[index] *= np.median(np.median(blocks, axis=1)) ** power
+        timed, medians = [], []
+        for calls_of_session in np.split(took, starts[name][1:]):
+            calls = max(3, int(seconds * 1e6 / pairs / rounds / 2 / 100))
+            blocks = calls_of_session[1:].reshape(rounds, warmup + calls)[:, warmup:]
+            medians.append(np.median(np.median(blocks, axis=1)))
             timed.append(blocks.ravel())
+        np.testing.assert_allclose(found.medians_us, medians, rtol=1e-12)
+        ratios *= np.array(medians) ** power
         together = np.concatenate(timed)
-        assert found.n == together.size
-        expected = np.percentile(together, [50, 90, 99])
-        np.testing.assert_allclose([found.p50_us, found.p90_us, found.p99_us], expected, rtol=1e-12)
+        figures = found.latency
+        assert figures.n == together.size
+        assert figures.max_us is not None
+        expected = np.percentile(together, [50, 90, 99, 100])
+        np.testing.assert_allclose([figures.p50_us, figures.p90_us, figures.p99_us, figures.max_us], expected)
+        assert figures.images_per_second == pytest.approx(batch * together.size / together.sum() * 1e6)
     assert paired.speedup.median == pytest.approx(np.median(ratios))
     assert ratios.min() <= paired.speedup.low * (1 + 1e-9)
     assert paired.speedup.high <= ratios.max() * (1 + 1e-9)
 
 
-def test_the_first_calls_after_the_other_session_are_not_counted(machine: Machine) -> None:
-    def cold(name: str) -> Model:
-        # Caches hold the other session's weights: three slow calls.
-        return Model(
-            machine,
-            name,
-            lambda session, call: 100 if [who for who, _ in machine.log[-3:]] == [name] * 3 else 5000,
-        )
+def test_opening_and_the_first_call_are_medians_over_the_sessions(machine: Machine) -> None:
+    def slow_at_first(session: int, call: int) -> float:
+        return (1000 if session < 5 else 9000) if call == 0 else 100
 
-    warm = bench(cold("float"), cold("int8"), warmup=3)
-    assert warm.float_latency.p99_us == warm.int8_latency.p99_us == 100
-    counted = bench(cold("float"), cold("int8"), warmup=2)
-    assert counted.float_latency.p99_us == counted.int8_latency.p99_us == 5000
+    paired = bench(
+        Model(machine, "float", slow_at_first, load_us=70), Model(machine, "int8", lambda s, c: 50, load_us=30), pairs=9
+    )
+    assert (paired.of_float.load_us, paired.of_int8.load_us) == (70, 30)
+    assert (paired.of_float.first_us, paired.of_int8.first_us) == (1000, 50)
+    assert paired.float_latency.max_us == 100
 
 
-def test_a_block_is_at_least_three_calls_however_long_they_take(machine: Machine) -> None:
-    paired = bench(steady(machine, "float", 2e6), steady(machine, "int8", 1e6), pairs=6, rounds=2)
-    assert paired.float_latency.n == paired.int8_latency.n == 6 * 2 * 3
+def test_sessions_that_never_settle_are_counted(machine: Machine) -> None:
+    paired = bench(
+        Model(machine, "float", lambda s, c: 100 * 1.01**c if s in (1, 4) else 100), steady(machine, "int8", 100)
+    )
+    assert (paired.of_float.unsettled, paired.of_int8.unsettled) == (2, 0)
 
 
-def test_all_blocks_together_last_about_as_long_as_asked(machine: Machine) -> None:
-    paired = bench(steady(machine, "float", 100), steady(machine, "int8", 50), pairs=10, seconds=1.0, warmup=0)
-    timed_us = paired.float_latency.n * 100 + paired.int8_latency.n * 50
-    assert timed_us == pytest.approx(1e6, rel=0.01)
+# Until the interval is narrow
+
+
+def noisy(machine: Machine, name: str, seed: int, sigma: float, us: float = 1e5) -> Model:
+    random = np.random.default_rng(seed)
+    factors = np.exp(random.normal(0, sigma, 2000))
+    return Model(machine, name, lambda session, call: us * factors[session])
+
+
+def test_pairs_are_added_until_the_interval_is_as_narrow_as_asked(machine: Machine) -> None:
+    models = noisy(machine, "float", 1, 0.03), noisy(machine, "int8", 2, 0.03)
+    paired = bench(*models, pairs=10, rounds=1, seconds=0.001, until=0.02, max_seconds=1e6)
+    assert paired.precision is not None
+    assert (paired.precision.met, paired.precision.asked) == (True, 0.02)
+    assert paired.precision.found == pytest.approx((paired.speedup.high - paired.speedup.low) / paired.speedup.median)
+    assert paired.precision.found <= 0.02
+    assert 10 < paired.pairs == len(paired.of_int8.medians_us) == models[0].opened
+    plain = bench(noisy(machine, "float", 1, 0.03), noisy(machine, "int8", 2, 0.03), pairs=10, rounds=1, seconds=0.001)
+    assert plain.precision is None
+    assert plain.pairs == 10
+    assert plain.speedup.relative_width > 0.02
+
+
+def test_an_interval_that_is_narrow_at_once_needs_no_more_pairs(machine: Machine) -> None:
+    paired = bench(*both(machine), pairs=6, until=0.001)
+    assert paired.pairs == 6
+    assert paired.precision is not None
+    assert paired.precision.met
+
+
+def test_a_machine_too_noisy_is_given_up_when_the_time_is_over(machine: Machine) -> None:
+    models = noisy(machine, "float", 1, 0.5), noisy(machine, "int8", 2, 0.5)
+    paired = bench(*models, pairs=10, rounds=1, seconds=0.001, until=0.01, max_seconds=60)
+    assert paired.precision is not None
+    assert not paired.precision.met
+    assert paired.precision.found > 0.01
+    assert 60e9 <= machine.now_ns < 66e9  # one pair takes about three seconds
+
+
+def test_the_time_limit_leaves_enough_pairs_for_an_interval(machine: Machine) -> None:
+    paired = bench(
+        noisy(machine, "float", 1, 0.5), noisy(machine, "int8", 2, 0.5), pairs=20, until=0.01, max_seconds=1e-3
+    )
+    assert paired.pairs == 6
+
+
+def test_there_is_an_end_to_the_pairs(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert MAX_PAIRS == 1000
+    monkeypatch.setattr(latency, "MAX_PAIRS", 17)
+    models = noisy(machine, "float", 1, 0.5), noisy(machine, "int8", 2, 0.5)
+    paired = bench(*models, pairs=10, rounds=1, until=0.001, max_seconds=1e9)
+    assert paired.pairs == 17
+    assert paired.precision is not None
+    assert not paired.precision.met
+
+
+@pytest.mark.parametrize("until", [None, 0.03])
+def test_the_interval_covers_the_true_ratio_as_often_as_it_says(machine: Machine, until: float | None) -> None:
+    """Seeded: 250 measurements of models whose sessions differ by two percent, the true ratio being 2."""
+    covered, pairs = 0, []
+    for seed in range(250):
+        models = noisy(machine, "float", 2 * seed, 0.02, 2e5), noisy(machine, "int8", 2 * seed + 1, 0.02)
+        wanted = BenchSettings(pairs=10, rounds=1, seconds=1e-3, warmup=1, until=until, max_seconds=1e9)
+        paired = compare_latency(*models, PIXELS, wanted, SILENT)
+        covered += paired.speedup.low <= 2 <= paired.speedup.high
+        pairs.append(paired.pairs)
+    assert 0.92 <= covered / 250 <= 0.995
+    assert (max(pairs) > 10) == (until is not None)
 
 
 # In turns
 
 
-def order_of(machine: Machine, seed: int = 0) -> str:
-    """Return the sessions of the blocks of ten pairs of four rounds, pilots left out, as a string of f and i."""
-    machine.log.clear()
-    bench(*both(machine), pairs=10, rounds=4, seconds=0.08, warmup=2, seed=seed)
-    names = [who[0] for who, _ in machine.log]
-    pilots, calls = 2 * (2 + PILOT), 10 + 2
-    of_pair = pilots + 8 * calls
-    assert len(names) == 10 * of_pair
-    order = ""
-    for begin in range(0, len(names), of_pair):
-        blocks = names[begin + pilots : begin + of_pair]
-        assert all(len(set(blocks[first : first + calls])) == 1 for first in range(0, len(blocks), calls))
-        order += "".join(blocks[::calls])
-    return order
-
-
-def test_each_round_is_one_block_of_each_session_in_an_order_that_varies(machine: Machine) -> None:
-    order = order_of(machine)
-    rounds = [order[begin : begin + 2] for begin in range(0, 80, 2)]
-    assert set(rounds) == {"fi", "if"}
-    assert 10 < rounds.count("fi") < 30
-
-
-def test_the_order_is_that_of_the_seed(machine: Machine) -> None:
-    first, again, other = (order_of(machine, seed) for seed in (1, 1, 2))
-    assert first == again != other
-
-
-def test_each_pair_is_opened_anew_when_the_one_before_is_closed(machine: Machine) -> None:
-    models = both(machine)
-    bench(*models, pairs=7)
-    assert [model.opened for model in models] == [7, 7]
-    assert [model.most_alive for model in models] == [1, 1]
-
-
-def test_the_listener_hears_each_pair(machine: Machine) -> None:
+def test_a_listener_and_a_watch_hear_each_pair(machine: Machine) -> None:
     heard: list[tuple[str, int, int]] = []
 
     class Listener:
@@ -319,29 +288,23 @@ def test_the_listener_hears_each_pair(machine: Machine) -> None:
         def update(self, task: str, done: int, total: int, detail: str = "") -> None:
             heard.append((task, done, total))
 
-    compare_latency(*both(machine), PIXELS, BenchSettings(pairs=6, seconds=0.01), Listener())
+    watched: list[int] = []
+    compare_latency(
+        *both(machine),
+        PIXELS,
+        BenchSettings(pairs=6, seconds=0.01),
+        Listener(),
+        between=lambda: watched.append(len(heard)),
+    )
     assert heard == [("bench", done, 6) for done in range(1, 7)]
+    assert watched == [0, 1, 2, 3, 4, 5]
 
 
-# What is fed
-
-
-@pytest.mark.parametrize("batch", [1, 4, 6, 20])
-def test_both_are_fed_the_same_images_each_in_its_own_form(machine: Machine, batch: int) -> None:
-    open_float = steady(machine, "float", 100)
-    open_int8 = Model(machine, "int8", lambda session, call: 100, dtype="uint8")
-    bench(open_float, open_int8, batch=batch)
-    expected = PIXELS[[index % 6 for index in range(batch)]].transpose(0, 3, 1, 2)
-    for fed in open_int8.fed:
-        np.testing.assert_array_equal(fed, expected)
-    for fed in open_float.fed:
-        np.testing.assert_allclose(fed, expected / 255, rtol=1e-6)
-    assert len({id(fed) for fed in open_float.fed}) == open_float.opened  # laid out once a pair, outside the timing
-
-
-def test_a_fixed_batch_that_is_asked_for_is_measured(machine: Machine) -> None:
-    models = (Model(machine, name, lambda session, call: 100, batch=4) for name in ("float", "int8"))
-    assert bench(*models, batch=4).verdict == "same"
+def test_each_pair_is_opened_anew_when_the_one_before_is_closed(machine: Machine) -> None:
+    models = both(machine)
+    bench(*models, pairs=7)
+    assert [model.opened for model in models] == [7, 7]
+    assert [model.most_alive for model in models] == [1, 1]
 
 
 @pytest.mark.parametrize("fixed", ["float", "int8"])
@@ -349,10 +312,8 @@ def test_another_batch_than_the_fixed_one_is_refused_before_anything_runs(machin
     models = [
         Model(machine, name, lambda session, call: 100, batch=8 if name == fixed else "N") for name in ("float", "int8")
     ]
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(UsageError, match="fixed batch 8; --batch 2 cannot be measured") as caught:
         bench(*models, batch=2)
-    assert caught.value.exit_code == ExitCode.USAGE
-    assert "fixed batch 8; --batch 2 cannot be measured" in caught.value.message
     assert caught.value.next_step.startswith("--batch 8")
     assert not machine.log
 
@@ -382,106 +343,3 @@ def test_garbage_is_collected_again_after_a_failure(machine: Machine) -> None:
     with pytest.raises(RuntimeError, match="no more"):
         bench(Model(machine, "float", fails), steady(machine, "int8", 100))
     assert gc.isenabled()
-
-
-class Affinity:
-    """The CPUs a process may use, as the system keeps them."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, cpus: set[int]) -> None:
-        self.cpus = cpus
-        monkeypatch.setattr(os, "sched_getaffinity", self.get, raising=False)
-        monkeypatch.setattr(os, "sched_setaffinity", self.set, raising=False)
-
-    def get(self, process: int) -> set[int]:
-        assert process == 0
-        return set(self.cpus)
-
-    def set(self, process: int, cpus: tuple[int, ...]) -> None:
-        assert process == 0
-        self.cpus = set(cpus)
-
-
-@pytest.mark.parametrize(("threads", "chosen"), [(1, (6,)), (2, (5, 6)), (4, (0, 2, 5, 6)), (9, (0, 2, 5, 6))])
-def test_the_process_is_pinned_to_the_last_cpus_it_may_use_and_let_go(
-    monkeypatch: pytest.MonkeyPatch, threads: int, chosen: tuple[int, ...]
-) -> None:
-    affinity = Affinity(monkeypatch, {6, 2, 0, 5})
-    with pinned(threads) as cpus:
-        assert cpus == chosen
-        assert affinity.cpus == set(chosen)
-    assert affinity.cpus == {0, 2, 5, 6}
-
-
-def test_the_process_is_let_go_after_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    affinity = Affinity(monkeypatch, {0, 1, 2})
-
-    def interrupted() -> None:
-        with pinned(1):
-            assert affinity.cpus == {2}
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
-    assert affinity.cpus == {0, 1, 2}
-
-
-def test_the_system_itself_is_told() -> None:
-    if not hasattr(os, "sched_getaffinity"):
-        pytest.skip("this system pins no process")
-    before = os.sched_getaffinity(0)
-    with pinned(1) as cpus:
-        assert os.sched_getaffinity(0) == set(cpus) == {max(before)}
-    assert os.sched_getaffinity(0) == before
-
-
-def test_a_system_that_pins_no_process_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(os, "sched_setaffinity", raising=False)
-    with pinned(1) as cpus:
-        assert cpus == ()
-
-
-def test_the_cpus_available_are_those_the_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
-    Affinity(monkeypatch, {3, 9})
-    assert available_cpus() == 2
-    monkeypatch.delattr(os, "sched_getaffinity")
-    monkeypatch.setattr(os, "cpu_count", lambda: 12)
-    assert available_cpus() == 12
-    monkeypatch.setattr(os, "cpu_count", lambda: None)
-    assert available_cpus() == 1
-
-
-# Settings
-
-
-@pytest.mark.parametrize(
-    ("option", "value"),
-    [
-        ("batch", 0),
-        ("batch", -1),
-        ("threads", 0),
-        ("threads", 3),
-        ("pairs", 5),
-        ("rounds", 0),
-        ("seconds", 0),
-        ("seconds", -1.0),
-        ("seconds", math.nan),
-        ("seconds", math.inf),
-    ],
-)
-def test_a_setting_that_measures_nothing_is_refused_by_name(
-    option: str, value: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    Affinity(monkeypatch, {0, 1})
-    with pytest.raises(UsageError) as caught:
-        BenchSettings(**{option: value})  # type: ignore[arg-type]
-    assert caught.value.exit_code == ExitCode.USAGE
-    assert f"--{option}" in caught.value.message
-    assert str(value) in caught.value.message
-    assert caught.value.next_step.startswith(f"--{option} ")
-    suggested = caught.value.next_step.split()[1]
-    BenchSettings(**{option: float(suggested) if option == "seconds" else int(suggested)})  # type: ignore[arg-type]
-
-
-def test_as_many_threads_as_cpus_are_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    Affinity(monkeypatch, {0, 1, 2})
-    assert BenchSettings(threads=3).threads == 3

@@ -3,20 +3,13 @@
 import io
 
 import pytest
-from rich.console import Console, RenderableType
+from rich.console import Console
 
 from edgecnn.bundle.manifest import Check
 from edgecnn.report import text
 from edgecnn.targets import TARGETS
-from tests.bundles import emulated_result, fixed_manifest, latency_result, saturation_record, validation_result
-
-
-def shown(item: RenderableType) -> str:
-    """Return what a wide terminal without colours shows, each line without what pads it."""
-    console = Console(file=io.StringIO(), width=140, markup=False, emoji=False, highlight=False)
-    console.print(item)
-    assert isinstance(console.file, io.StringIO)
-    return "\n".join(" ".join(line.split()) for line in console.file.getvalue().splitlines() if line.strip())
+from tests.bundles import emulated_result, fixed_manifest, saturation_record, validation_result
+from tests.terminal import shown
 
 
 def test_files_are_listed_with_size_and_hash() -> None:
@@ -93,32 +86,6 @@ def test_a_class_may_be_called_anything() -> None:
     assert "[bold]cat[/] 4,061" in found
     assert "[31mdog 4,062" in found
     assert "\x1b" not in found
-
-
-def test_latency_is_shown_float_above_int8() -> None:
-    lines = shown(text.latency_table([latency_result(batch=8, threads=2)])).splitlines()
-    assert lines[-2:] == ["cpu 8 2 float 23.5 24.6 29.7", "int8 38.1 39.2 55.4 0.612 0.601..0.623"]
-
-
-@pytest.mark.parametrize(
-    ("word", "speedup", "sentence"),
-    [
-        ("faster", (1.5123, 1.4, 1.6), "cpu: int8 is 1.51 times as fast as float here."),
-        ("same", (1.01, 0.98, 1.03), "cpu: int8 and float are equally fast here, within the noise."),
-        (
-            "slower",
-            (0.5, 0.4, 0.6),
-            "cpu: int8 is SLOWER than float here: it takes 2.00 times as long. Ship float on this target, "
-            "unless the smaller file is what you need.",
-        ),
-    ],
-)
-def test_the_verdict_on_speed_is_a_sentence(word: str, speedup: tuple[float, float, float], sentence: str) -> None:
-    assert text.latency_sentence(latency_result(word=word, speedup=speedup)).plain == sentence
-
-
-def test_slower_is_red() -> None:
-    assert "red" in str(text.latency_sentence(latency_result(word="slower")).style)
 
 
 def test_checks_show_what_was_measured_and_asked() -> None:

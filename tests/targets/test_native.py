@@ -1,5 +1,6 @@
 """Sessions of the installed onnxruntime: on the provider asked for, or an error; never a fallback."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -184,3 +185,39 @@ def test_a_node_that_fails_is_a_failed_stage_and_nothing_is_printed(capfd: pytes
     with pytest.raises(StageError, match="Reshape"):
         session.run(X)
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_bound_call_gives_the_same_logits_as_run() -> None:
+    session = open_model(small_cnn())
+    bound = session.bind(X)
+    bound.logits()[:] = 0
+    for _ in range(3):
+        bound()
+    np.testing.assert_array_equal(bound.logits(), session.run(X))
+    assert np.ptp(bound.logits()) > 0
+
+
+def test_a_bound_call_keeps_what_it_reads() -> None:
+    session = open_model(small_cnn())
+    expected = session.run(X)
+    bound = session.bind(X.copy())  # nobody else holds it
+    scratch = [np.full_like(X, np.nan) for _ in range(20)]
+    bound()
+    np.testing.assert_array_equal(bound.logits(), expected)
+    assert len(scratch) == 20
+
+
+def test_a_batch_that_does_not_fit_cannot_be_bound() -> None:
+    with pytest.raises(StageError, match=r"int8\.onnx: ONNX Runtime failed"):
+        open_model(small_cnn()).bind(np.zeros((1, 1, 8, 8), np.float32))
+
+
+def test_the_profiler_writes_only_where_it_is_told(tmp_path: Path) -> None:
+    prefix = str(tmp_path / "trace")
+    session = open_inference_session(
+        small_cnn().SerializeToString(), model_name="m", provider=CPU_PROVIDER, threads=1, profile_prefix=prefix
+    )
+    session.run(None, {"x": X})
+    file = Path(session.end_profiling())
+    assert file.parent == tmp_path
+    assert "Conv" in file.read_text()
