@@ -8,26 +8,30 @@ import json
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
+from pydantic import AfterValidator, ConfigDict, Field, JsonValue
+
+from edgecnn.bundle.record import Fraction as Fraction
+from edgecnn.bundle.record import MachineRecord as MachineRecord
+from edgecnn.bundle.record import Record as Record
+from edgecnn.bundle.record import Sha256 as Sha256
+from edgecnn.bundle.tuning import RecommendationRecord, TuningRecord
 
 MANIFEST = "manifest.json"
 SCHEMA_VERSION: Literal[1] = 1
 
-StageName = Literal["train", "export", "simplify", "quantize", "validate", "bench", "report"]
+StageName = Literal["train", "export", "simplify", "tune", "quantize", "validate", "bench", "report"]
 
 #: The stages whose results stop being true when a stage gives another output.
 DOWNSTREAM: dict[StageName, tuple[StageName, ...]] = {
-    "train": ("export", "simplify", "quantize", "validate", "bench", "report"),
-    "export": ("simplify", "quantize", "validate", "bench", "report"),
-    "simplify": ("quantize", "validate", "bench", "report"),
+    "train": ("export", "simplify", "tune", "quantize", "validate", "bench", "report"),
+    "export": ("simplify", "tune", "quantize", "validate", "bench", "report"),
+    "simplify": ("tune", "quantize", "validate", "bench", "report"),
+    "tune": ("report",),  # what it chose is written by quantize, in the same command
     "quantize": ("validate", "bench", "report"),
     "validate": ("report",),
     "bench": ("report",),
     "report": (),
 }
-
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 def _refuse_manifest(name: str) -> str:
@@ -49,12 +53,6 @@ def _refuse_nan(value: JsonValue) -> JsonValue:
 Setting = Annotated[JsonValue, AfterValidator(_refuse_nan)]
 
 
-class Record(BaseModel):
-    """Base of everything in a manifest: frozen, keyword-only, no unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
-
-
 class TensorSpec(Record):
     """An input or output of a graph; a string in ``shape`` is a dimension that may vary."""
 
@@ -73,7 +71,7 @@ class Artifact(Record):
     parent_sha256: Sha256 | None = None
     input: TensorSpec | None = None
     output: TensorSpec | None = None
-    tools: dict[str, str] = {}
+    tools: dict[str, str] = Field(default={})
 
 
 class StageRecord(Record):
@@ -217,18 +215,6 @@ class SensitivityRecord(Record):
     layers: tuple[LayerSensitivityRecord, ...]
 
 
-class MachineRecord(Record):
-    """The machine a figure was measured on, and the software it ran."""
-
-    system: str
-    architecture: str
-    cpu: str
-    cores: int
-    cpu_features: tuple[str, ...]
-    versions: dict[str, str]
-    load_average: float | None
-
-
 class ClassAccuracy(Record):
     """Accuracy on the test images of one class."""
 
@@ -294,9 +280,9 @@ class SaturationRecord(Record):
     """
 
     layers: tuple[LayerSaturation, ...]
-    exempt: dict[str, str] = {}
-    unknown: dict[str, str] = {}
-    may_overflow_on_arm: dict[str, int] = {}
+    exempt: dict[str, str] = Field(default={})
+    unknown: dict[str, str] = Field(default={})
+    may_overflow_on_arm: dict[str, int] = Field(default={})
 
     @property
     def can_saturate(self) -> tuple[LayerSaturation, ...]:
@@ -379,7 +365,7 @@ class Manifest(Record):
     data: DataRecord | None = None
     training_curve: tuple[EpochRecord, ...] = ()
     artifacts: tuple[Artifact, ...] = ()
-    stages: dict[StageName, StageRecord] = {}
+    stages: dict[StageName, StageRecord] = Field(default={})
     parity: tuple[ParityRecord, ...] = ()
     simplification: SimplificationRecord | None = None
     calibration: CalibrationRecord | None = None
@@ -391,6 +377,8 @@ class Manifest(Record):
     fusion: FusionRecord | None = None
     latency: tuple[LatencyResult, ...] = ()
     checks: tuple[Check, ...] = ()
+    tuning: TuningRecord | None = None
+    recommendation: RecommendationRecord | None = None
 
     def artifact(self, path: str) -> Artifact | None:
         """Return the newest artifact of that file name: the last one made from its parents."""
