@@ -27,6 +27,7 @@ FLOORS = {
     "graph": 3,
     "quantization": 4,
     "measure": 4,
+    "rewriting": 4,
     "report": 4,
     "pipeline": 5,
     "console": 6,

@@ -1,0 +1,173 @@
+"""A graph that is being rewritten: who makes a tensor, who reads it, and what is constant."""
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgecnn.graph.remove_unused import remove_unused
+
+if TYPE_CHECKING:
+    from onnx import ModelProto, NodeProto
+
+#: Sizes of a tensor; None is a size that may vary, as the batch does.
+Sizes = tuple[int | None, ...]
+
+
+class Editor:
+    """A copy of a model, with what a pattern is looked up by; see :meth:`finish`.
+
+    Attributes:
+        model: the copy, changed in place.
+    """
+
+    def __init__(self, model: "ModelProto") -> None:
+        """Copy a model and infer the sizes of its tensors."""
+        import onnx
+
+        self.model: ModelProto = onnx.shape_inference.infer_shapes(model, data_prop=True)
+        self._names = {name for node in self.model.graph.node for name in (*node.input, *node.output)}
+        self._names |= {tensor.name for tensor in self.model.graph.initializer}
+        self._sizes: dict[str, Sizes] = {
+            value.name: tuple(
+                d.dim_value if d.HasField("dim_value") else None for d in value.type.tensor_type.shape.dim
+            )
+            for value in (*self.model.graph.input, *self.model.graph.value_info, *self.model.graph.output)
+            if value.type.tensor_type.HasField("shape")
+        }
+        self._types: dict[str, int] = {
+            value.name: value.type.tensor_type.elem_type
+            for value in (*self.model.graph.input, *self.model.graph.value_info, *self.model.graph.output)
+        }
+        self._initializers = {tensor.name: tensor for tensor in self.model.graph.initializer}
+        # Nodes of their own: taking one out of a protobuf's list copies those that stay.
+        self._nodes: list[NodeProto] = []
+        for node in self.model.graph.node:
+            self._nodes.append(type(node)())
+            self._nodes[-1].CopyFrom(node)
+        self._index()
+
+    def _index(self) -> None:
+        self._makers = {name: node for node in self._nodes for name in node.output if name}
+        self._readers: dict[str, list[NodeProto]] = {}
+        for node in self._nodes:
+            for name in dict.fromkeys(node.input):
+                self._readers.setdefault(name, []).append(node)
+        self._outputs = {output.name for output in self.model.graph.output}
+
+    @property
+    def nodes(self) -> "list[NodeProto]":
+        """The nodes as they are now; a list of its own."""
+        return list(self._nodes)
+
+    def maker(self, tensor: str) -> "NodeProto | None":
+        """Return the node that makes a tensor; None for an input or constant."""
+        return self._makers.get(tensor)
+
+    def readers(self, tensor: str) -> "list[NodeProto]":
+        """Return the nodes that read a tensor."""
+        return self._readers.get(tensor, [])
+
+    def only_reader(self, tensor: str) -> "NodeProto | None":
+        """Return the node that alone reads a tensor; None if there are others, or it is an output of the graph."""
+        readers = self.readers(tensor)
+        return readers[0] if len(readers) == 1 and tensor not in self._outputs else None
+
+    def is_output(self, tensor: str) -> bool:
+        """Tell whether a tensor leaves the graph."""
+        return tensor in self._outputs
+
+    def constant(self, tensor: str) -> NDArray[Any] | None:
+        """Return a constant's values; None if the tensor depends on the image."""
+        from onnx import numpy_helper
+
+        found = self._initializers.get(tensor)
+        return None if found is None else numpy_helper.to_array(found)
+
+    def sizes(self, tensor: str) -> Sizes | None:
+        """Return the sizes of a tensor; None if nothing tells how many it has."""
+        return self._sizes.get(tensor)
+
+    def type(self, tensor: str) -> str:
+        """Return NumPy's name of a tensor's type; empty if nothing tells it."""
+        from onnx import helper
+
+        elem_type = self._types.get(tensor, 0)
+        return str(helper.tensor_dtype_to_np_dtype(elem_type)) if elem_type else ""
+
+    def name(self, stem: str) -> str:
+        """Return a name that nothing in the graph has; the same calls give the same names."""
+        name, count = stem, 1
+        while name in self._names:
+            name, count = f"{stem}_{count}", count + 1
+        self._names.add(name)
+        return name
+
+    def add_constant(self, stem: str, values: NDArray[Any]) -> str:
+        """Add a constant and return its name."""
+        from onnx import numpy_helper
+
+        name = self.name(stem)
+        tensor = numpy_helper.from_array(np.ascontiguousarray(values), name)
+        self.model.graph.initializer.append(tensor)
+        self._initializers[name] = self.model.graph.initializer[-1]
+        return name
+
+    def add(
+        self, op: str, inputs: Sequence[str], stem: str, attributes: Mapping[str, Any] = MappingProxyType({})
+    ) -> str:
+        """Add a node and return the name of its only output; :meth:`finish` brings the nodes into order."""
+        from onnx import helper
+
+        output = self.name(stem)
+        self._nodes.append(helper.make_node(op, list(inputs), [output], name=self.name(f"{output}.{op}"), **attributes))
+        self._index()
+        return output
+
+    def remove(self, *nodes: "NodeProto") -> None:
+        """Take nodes out; what read their outputs must be given other inputs."""
+        gone = {id(node) for node in nodes}
+        self._nodes = [node for node in self._nodes if id(node) not in gone]
+        self._index()
+
+    def redirect(self, old: str, new: str) -> None:
+        """Let all that reads one tensor read another; an output of the graph keeps its name and is not redirected."""
+        for node in self.readers(old):
+            for place, name in enumerate(node.input):
+                if name == old:
+                    node.input[place] = new
+        self._index()
+
+    def refresh(self) -> None:
+        """Look who makes and reads what again, after a node was changed in place."""
+        self._index()
+
+    def finish(self) -> "ModelProto":
+        """Drop what nothing needs, bring the nodes into order, and return the model."""
+        del self.model.graph.node[:]
+        self.model.graph.node.extend(self._nodes)
+        remove_unused(self.model)
+        _sort(self.model)
+        del self.model.graph.value_info[:]  # a rewrite may have changed sizes; who needs them infers them
+        return self.model
+
+
+def _sort(model: "ModelProto") -> None:
+    """Put each node behind what makes its inputs; nodes that were in order stay in order."""
+    made = {name for node in model.graph.node for name in node.output}
+    waiting, ready, ordered = list(model.graph.node), set[str](), []
+    while waiting:
+        later = []
+        for node in waiting:
+            if all(name in ready or name not in made for name in node.input):
+                ordered.append(node)
+                ready.update(node.output)
+            else:
+                later.append(node)
+        if len(later) == len(waiting):
+            raise ValueError(f"nodes in a circle: {', '.join(node.name for node in later)}")
+        waiting = later
+    del model.graph.node[:]
+    model.graph.node.extend(ordered)

@@ -1,0 +1,69 @@
+"""What only moves integers about, or picks the largest, works on the integers themselves.
+
+    integers -> DequantizeLinear -> MaxPool, Reshape, ... -> QuantizeLinear -> integers
+
+with the same scale and zero point on both sides becomes
+
+    integers -> MaxPool, Reshape, ... -> integers
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgecnn.rewriting.editor import Editor
+from edgecnn.rewriting.site import Site
+
+if TYPE_CHECKING:
+    from onnx import NodeProto
+
+NAME = "integer-chain"
+#: Operators that give some of the numbers they read, unchanged.
+MOVERS = ("MaxPool", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Concat", "Identity")
+#: How many of a mover's inputs are images; the others are sizes and axes.
+_ALL_IMAGES = ("Concat",)
+
+
+def chain_integers(editor: Editor) -> list[Site]:
+    """Take the integers past each mover between equal scales."""
+    sites = []
+    for node in editor.nodes:
+        if node.op_type in MOVERS and len(node.output) == 1:
+            site = _chain(editor, node)
+            if site is not None:
+                sites.append(site)
+    return sites
+
+
+def _chain(editor: Editor, node: "NodeProto") -> Site | None:
+    images = list(node.input) if node.op_type in _ALL_IMAGES else [node.input[0]]
+    sources = [editor.maker(name) for name in images]
+    quantize = editor.only_reader(node.output[0])
+    if quantize is None or quantize.op_type != "QuantizeLinear":
+        return None
+    if any(source is None or source.op_type != "DequantizeLinear" for source in sources):
+        return None
+    after = [editor.constant(name) for name in quantize.input[1:]]
+    for source in sources:
+        before = [editor.constant(name) for name in source.input[1:]]  # type: ignore[union-attr]
+        if not _same(before, after):
+            return Site(rewrite=NAME, node=node.name, applied=False, reason="its two sides have scales of their own")
+    for place, source in enumerate(sources):
+        node.input[place] = source.input[0]  # type: ignore[union-attr]
+    result = quantize.output[0]
+    editor.remove(quantize)
+    node.output[0] = result
+    editor.refresh()
+    return Site(rewrite=NAME, node=node.name, applied=True, reason="works on integers")
+
+
+def _same(before: "Sequence[NDArray[Any] | None]", after: "Sequence[NDArray[Any] | None]") -> bool:
+    """Tell whether two scales, and two zero points, are one and the same number."""
+    if len(before) != len(after):
+        return False
+    for one, other in zip(before, after, strict=True):
+        if one is None or other is None or one.size != 1 or one.dtype != other.dtype or not np.array_equal(one, other):
+            return False
+    return True
