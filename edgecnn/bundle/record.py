@@ -1,4 +1,4 @@
-"""What every part of a manifest is made of."""
+"""What every record on disk has in common, and the machine that figures are measured on."""
 
 from typing import Annotated
 

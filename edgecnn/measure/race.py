@@ -11,7 +11,7 @@ risks that they take add up to the 5% of one 95% interval (Bonferroni).
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -25,7 +25,7 @@ from edgecnn.targets.session import Feed, Session, feed
 
 #: After how many heats losers are looked for, and the confidence of the interval that must lie wholly above 1. It ends
 #: at the (k + 1)-th heat from either side, k = 0, 1, 5, 14; the risks 2 P(X <= k), X ~ Binomial(n, 1/2), make 4.97%.
-LOOKS = {6: 0.968, 12: 0.993, 24: 0.993, 48: 0.994}
+LOOKS: Mapping[int, float] = {6: 0.968, 12: 0.993, 24: 0.993, 48: 0.994}
 MAX_HEATS = max(LOOKS)
 
 Clock = Callable[[], int]
@@ -115,7 +115,7 @@ def race(
     *,
     progress: Progress = SILENT,
     clock: Clock = time.perf_counter_ns,
-    confidences: dict[int, float] | None = None,
+    looks: Mapping[int, float] = LOOKS,
 ) -> tuple[Standing, ...]:
     """Time models against each other until the losers are known or the time is over.
 
@@ -125,7 +125,7 @@ def race(
         settings: how.
         progress: told the heats done.
         clock: nanoseconds, for tests.
-        confidences: other looks than :data:`LOOKS`; an empty one drops nobody.
+        looks: after how many heats losers are dropped, and the confidence that it takes; none drops nobody.
 
     Returns:
         One standing for each entrant, in their order.
@@ -138,7 +138,6 @@ def race(
     if not names or len(set(names)) != len(names):
         raise ValueError(f"expected entrants with names of their own, found {names}")
     track = _Track(entrants, pixels, settings, clock)
-    looks = LOOKS if confidences is None else confidences
     end_ns = clock() + int(settings.seconds * 1e9)
     with no_garbage_collection():
         for heat in range(1, settings.heats + 1):

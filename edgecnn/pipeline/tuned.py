@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from edgecnn.bundle.manifest import MachineRecord, Manifest
-from edgecnn.bundle.tuning import TuningRecord
+from edgecnn.bundle.tuning import Form, TuningRecord
 from edgecnn.errors import BundleError
 from edgecnn.pipeline.quantize_settings import QuantizeSettings
 from edgecnn.quantization.recipes import Recipe
@@ -77,7 +77,7 @@ def rewritten(data: bytes, names: Sequence[str], *, name: str) -> tuple[bytes, t
     done = rewriting.rewrite(data, names, name=name)
     if any(site.applied for site in done.sites):
         return done.data, ()
-    return done.data, tuple(dict.fromkeys(site.reason for site in done.sites)) or ("it has no place for one",)
+    return done.data, tuple(dict.fromkeys(site.reason for site in done.sites)) or ("no place for it",)
 
 
 class GraphRewriter:
@@ -87,8 +87,8 @@ class GraphRewriter:
         """Return the rewritten file, and why it was not rewritten where it was not at all."""
         return rewritten(data, names, name=name)
 
-    def plans(self, data: bytes, *, form: str) -> tuple[tuple[str, ...], ...]:
+    def plans(self, data: bytes, *, form: Form) -> tuple[tuple[str, ...], ...]:
         """Return sensible combinations of rewrites: none first, the most promising second."""
         from edgecnn import rewriting
 
-        return rewriting.plans(data, form="float" if form == "float" else "int8")
+        return rewriting.plans(data, form=form)

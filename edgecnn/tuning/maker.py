@@ -6,6 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
+from edgecnn.bundle.tuning import Form
 from edgecnn.errors import ModelError, UsageError
 from edgecnn.quantization.judge import Judge, Logits
 from edgecnn.quantization.recipes import Recipe
@@ -23,7 +24,7 @@ class Rewriter(Protocol):
     def rewrite(self, data: bytes, names: Sequence[str], *, name: str) -> tuple[bytes, tuple[str, ...]]:
         """Return the rewritten file, and why it was not rewritten where it was not at all."""
 
-    def plans(self, data: bytes, *, form: str) -> tuple[tuple[str, ...], ...]:
+    def plans(self, data: bytes, *, form: Form) -> tuple[tuple[str, ...], ...]:
         """Return sensible combinations of rewrites: none first, the most promising second."""
 
 

@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 from edgecnn.bundle.tuning import Unit
 from edgecnn.errors import ModelError, TargetError
-from edgecnn.measure.race import Clock, Entrant, RaceSettings, Standing, race
+from edgecnn.measure.latency import pinned
+from edgecnn.measure.race import LOOKS, MAX_HEATS, Clock, Entrant, RaceSettings, Standing, race
 from edgecnn.progress import SILENT, Progress
 from edgecnn.targets import Session, open_session
 from edgecnn.tuning.maker import Made
 
-#: Heats of a race in which nobody is dropped: at 12, the 95% interval leaves two out at either end.
+#: Heats of the race in which nobody is dropped; fewer if its time is over before.
 FINAL_HEATS = 24
 
 
@@ -34,6 +35,10 @@ class Meter(Protocol):
     def unit(self) -> Unit:
         """What a cost is in."""
 
+    @property
+    def cpus(self) -> tuple[int, ...]:
+        """The CPUs that the last measurement was pinned to."""
+
     def why_not(self, made: Made) -> str | None:
         """Return why the target does not run a file, or None."""
 
@@ -48,28 +53,32 @@ class Opener(Protocol):
         """Open a model on a target."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class ClockMeter:
-    """Races on a target with a clock.
+    """Races on a target with a clock, pinned to as many CPUs as there are threads.
 
     Attributes:
         target: row of the target table.
         pixels: uint8 ``[N, H, W, 3]`` to feed.
         batch: images a call.
+        threads: of the candidates with most of them.
         seed: of the order within heats.
         progress: told the heats done.
         opener: opens a session, for tests.
         clock: nanoseconds, for tests.
+        cpus: those of the last race; none where the system does not allow pinning.
     """
 
     target: str
     pixels: NDArray[np.uint8]
     batch: int = 1
+    threads: int = 1
     seed: int = 0
     progress: Progress = SILENT
     opener: Opener = open_session
     clock: Clock = time.perf_counter_ns
     unit: Unit = field(default="us", init=False)
+    cpus: tuple[int, ...] = field(default=(), init=False)
 
     def why_not(self, made: Made) -> str | None:
         """Open a file once."""
@@ -84,11 +93,17 @@ class ClockMeter:
         entrants = [
             Entrant(name=trial.made.candidate.name, open=self._open(trial.made), group=trial.group) for trial in trials
         ]
-        settings = RaceSettings(seconds=seconds, batch=self.batch, seed=self.seed)
-        if drops:
-            return race(entrants, self.pixels, settings, progress=self.progress, clock=self.clock)
-        fixed = RaceSettings(seconds=seconds, batch=self.batch, seed=self.seed + 1, heats=FINAL_HEATS)
-        return race(entrants, self.pixels, fixed, progress=self.progress, clock=self.clock, confidences={})
+        settings = RaceSettings(
+            seconds=seconds,
+            batch=self.batch,
+            seed=self.seed if drops else self.seed + 1,
+            heats=MAX_HEATS if drops else FINAL_HEATS,
+        )
+        with pinned(self.threads) as self.cpus:  # the threads of a session inherit what holds when it is opened
+            return race(
+                entrants, self.pixels, settings,
+                progress=self.progress, clock=self.clock, looks=LOOKS if drops else {},
+            )  # fmt: skip
 
     def _open(self, made: Made) -> Callable[[], Session]:
         candidate = made.candidate
