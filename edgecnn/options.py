@@ -43,3 +43,4 @@ LearningRate = Annotated[float | None, typer.Option("--learning-rate", help="Pea
 Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
 Batch = Annotated[int, typer.Option("--batch", help="Images a call.")]
 Threads = Annotated[int, typer.Option("--threads", help="Threads; the process is pinned to as many CPUs.")]
+Target = Annotated[str, typer.Option("--target", help="Where it is to be fast. See: edgecnn targets.")]

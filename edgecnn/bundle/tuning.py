@@ -14,7 +14,7 @@ Positive = Annotated[float, Field(gt=0)]
 
 
 class RatioRecord(Record):
-    """A ratio with its 95% interval; counts of instructions repeat exactly, and all three are equal."""
+    """A ratio with its 95% interval; of counted instructions, with the tolerance within which they are equal."""
 
     median: Positive
     low: Positive

@@ -85,27 +85,29 @@ class Standing:
         name: of the entrant.
         costs: one a heat, from the first heat on: microseconds a call.
         against_reference: its cost divided by the reference's, over the heats that both ran; below 1 it is faster.
-        against_leader: its cost divided by that of its group's fastest at the end; None for that one itself.
         dropped_after: heats after which it was dropped, or None.
         dropped_for: the leader to which it lost then, or None.
+        tolerance: of a cost that is counted and not timed, relative: differences within it are none.
     """
 
     name: str
     costs: tuple[float, ...]
     against_reference: Comparison
-    against_leader: Comparison | None
     dropped_after: int | None = None
     dropped_for: str | None = None
+    tolerance: float = 0.0
 
     @property
     def cost(self) -> float:
         """The median over the heats."""
         return float(np.median(self.costs))
 
-    @property
-    def tied(self) -> bool:
-        """Whether no difference from the leader could be measured; also True for the leader."""
-        return self.dropped_after is None and (self.against_leader is None or self.against_leader.low <= 1)
+    def over(self, other: "Standing") -> Comparison:
+        """Return this cost divided by another's of the same race, over the heats that both ran."""
+        if not self.tolerance:
+            return cost_ratio(self.costs, other.costs)
+        ratio = self.cost / other.cost
+        return Comparison(delta=ratio, low=ratio * (1 - self.tolerance), high=ratio * (1 + self.tolerance))
 
 
 def race(
@@ -224,13 +226,12 @@ class _Track:
         return [entrant for entrant in self.running if entrant is not self.entrants[0]]
 
     def _standing(self, entrant: Entrant) -> Standing:
-        name, leader = entrant.name, self._leader(entrant.group)
+        name = entrant.name
         after, winner = self.dropped.get(name, (None, None))
         return Standing(
             name=name,
             costs=tuple(self.costs[name]),
             against_reference=self._ratio(name, self.entrants[0].name),
-            against_leader=None if name == leader else self._ratio(name, leader),
             dropped_after=after,
             dropped_for=winner,
         )

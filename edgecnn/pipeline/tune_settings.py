@@ -1,7 +1,7 @@
 """What a user says of a tuning."""
 
 from dataclasses import dataclass
-from typing import get_args
+from typing import cast, get_args
 
 from edgecnn.bundle.tuning import Objective
 from edgecnn.errors import UsageError
@@ -16,6 +16,20 @@ TUNE_MAX_DROP_PP = 0.5
 TUNE_SECONDS = 60.0
 #: Images a call where throughput is the objective.
 THROUGHPUT_BATCH = 64
+
+
+def parse_objective(text: str) -> Objective:
+    """Return an objective.
+
+    Raises:
+        UsageError: there is no such objective; the known ones are listed.
+    """
+    for known in get_args(Objective):
+        if text == known:
+            return cast("Objective", text)
+    raise UsageError(
+        f"tune: unknown objective {text!r}; known: {', '.join(get_args(Objective))}.", next_step="--objective latency"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,11 +61,7 @@ class TuneSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.objective not in get_args(Objective):
-            raise UsageError(
-                f"tune: unknown objective {self.objective!r}; known: {', '.join(get_args(Objective))}.",
-                next_step="--objective latency",
-            )
+        parse_objective(self.objective)
         if not 0 < self.seconds < float("inf"):
             raise UsageError(
                 f"tune: --seconds must be above 0 and finite, found {self.seconds:g}.",

@@ -149,7 +149,9 @@ def require_clock(name: str) -> None:
         raise UsageError(
             f"{name}: is {row.clock}; how long it takes says nothing of how long the CPU itself would take, "
             "so no latency is measured.",
-            next_step=f"edgecnn validate --provider {name}, and bench on the machine itself",
+            next_step=f"edgecnn validate --provider {name}; edgecnn tune --target {name} compares by instructions"
+            if row.emulated
+            else f"edgecnn validate --provider {name}, and bench on the machine itself",
         )
 
 

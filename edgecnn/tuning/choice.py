@@ -65,9 +65,7 @@ def best(rows: Sequence[Row], objective: Objective) -> tuple[Row, str | None]:
 
 def _ties(row: Row, leader: Row) -> bool:
     """Tell whether no difference could be measured: an interval over the heats that both ran reaches down to 1."""
-    from edgecnn.measure.race import cost_ratio
-
-    return not _dropped(row) and cost_ratio(_standing(row).costs, _standing(leader).costs).low <= 1
+    return not _dropped(row) and _standing(row).over(_standing(leader)).low <= 1
 
 
 def _dropped(row: Row) -> bool:
@@ -87,10 +85,10 @@ def _size(row: Row) -> int:
 def mark_front(rows: Sequence[Row]) -> tuple[Row, ...]:
     """Return the rows with the Pareto front of cost, accuracy and size marked.
 
-    The cost is the ratio to the stock float model, which all races have in common. A candidate that was measured more
-    than once stands by its last row.
+    The cost is the ratio to the stock float model, which all races have in common. A candidate that was measured and
+    judged more than once stands by its last row.
     """
-    last = {row.candidate: index for index, row in enumerate(rows) if row.standing is not None}
+    last = {row.candidate: index for index, row in enumerate(rows) if _point(row) is not None}
     points = {index: point for index in last.values() if (point := _point(rows[index])) is not None}
     front = {
         index

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from edgecnn.bundle.tuning import Objective
 from edgecnn.errors import ModelError, UsageError
-from edgecnn.measure.race import Standing, cost_ratio
+from edgecnn.measure.race import Standing
 from edgecnn.progress import Progress
 from edgecnn.quantization.recipes import Recipe
 from edgecnn.stats import Comparison
@@ -137,10 +137,8 @@ class Search:
 
     def _faster_than(self, base: Candidate, rows: Sequence[Row], singles: dict[str, Candidate]) -> list[str]:
         """Return the layers that surely make it faster, the one that does most first."""
-        costs = {row.candidate: row.standing.costs for row in rows if row.standing is not None}
-        ratios = {
-            layer: cost_ratio(costs[one], costs[base]) for layer, one in singles.items() if {one, base} <= set(costs)
-        }
+        stood = {row.candidate: row.standing for row in rows if row.standing is not None}
+        ratios = {layer: stood[one].over(stood[base]) for layer, one in singles.items() if {one, base} <= set(stood)}
         return sorted((layer for layer, ratio in ratios.items() if ratio.high < 1), key=lambda one: ratios[one].delta)
 
     def _try_sessions(self, int8: Candidate, float_: Candidate) -> Candidate:
@@ -168,23 +166,23 @@ class Search:
         met = _group(int8_row, self.max_drop_pp) == _WITHIN
         able = [row for row in rows if met or row.candidate.form == "float"]
         chosen, note = best(able, self.objective)
-        speedup = cost_ratio(_costs(rows[0]), _costs(chosen))
+        speedup = _standing(rows[0]).over(_standing(chosen))
         return Tuned(
             int8=int8_row,
             met=met,
             recommended=chosen,
             speedup=speedup,
-            why=self._why(chosen, int8_row, rows[0], note, met=met),
+            why=self._why(chosen, int8_row, note, met=met),
             rows=mark_front(self.rows),
             notes=tuple(self.notes),
         )
 
-    def _why(self, chosen: Row, int8: Row, stock: Row, note: str | None, *, met: bool) -> str:
+    def _why(self, chosen: Row, int8: Row, note: str | None, *, met: bool) -> str:
         if chosen.candidate.form == "int8":
             return note or f"the best in {self.objective} that loses at most {self.max_drop_pp:g} points"
         if not met:
             return f"no int8 that was tried loses at most {self.max_drop_pp:g} points"
-        slower = cost_ratio(_costs(int8), _costs(chosen))
+        slower = _standing(int8).over(_standing(chosen))
         if slower.low > 1:
             return (
                 f"float is faster here: the best int8 takes {slower.delta:.2f} times as long "
@@ -281,9 +279,9 @@ def _group(row: Row, max_drop_pp: float) -> str:
     return _group_of(row.made, max_drop_pp)
 
 
-def _costs(row: Row) -> tuple[float, ...]:
+def _standing(row: Row) -> Standing:
     assert row.standing is not None
-    return row.standing.costs
+    return row.standing
 
 
 def _row(stage: str, made: Made, standing: Standing) -> Row:
