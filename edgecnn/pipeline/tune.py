@@ -70,8 +70,7 @@ def tune(*, settings: TuneSettings | None = None, options: Options | None = None
     with working_on(options.bundle or newest_folder()) as bundle:
         dataset = choose_dataset(options, bundle.manifest, *input_size(bundle, FLOAT_MODEL))
         outcome = tune_stage(bundle, dataset, options, settings)
-        if "report" in bundle.manifest.stages:  # one that is there tells of it
-            report_stage(bundle)
+        report_stage(bundle)
         return dataclasses.replace(outcome, manifest=bundle.manifest)
 
 
