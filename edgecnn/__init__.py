@@ -41,10 +41,13 @@ if TYPE_CHECKING:
     from edgecnn.pipeline.simplify import simplify
     from edgecnn.pipeline.simplify_file import SimplifiedFile, simplify_file
     from edgecnn.pipeline.train import train
+    from edgecnn.pipeline.tune import tune
+    from edgecnn.pipeline.tune_settings import TuneSettings
     from edgecnn.pipeline.validate import validate
     from edgecnn.pipeline.verdict import Gates, Verdict
     from edgecnn.quantization.recipes import RECIPES
     from edgecnn.targets import TARGETS
+    from edgecnn.targets.instructions import count_instructions
     from edgecnn.training.settings import TrainingSettings
 
 __all__ = [
@@ -69,10 +72,12 @@ __all__ = [
     "RunSettings",
     "SimplifiedFile",
     "TrainingSettings",
+    "TuneSettings",
     "Verdict",
     "__version__",
     "bench",
     "compare",
+    "count_instructions",
     "export",
     "inspect",
     "profile",
@@ -83,6 +88,7 @@ __all__ = [
     "simplify_file",
     "take_measurement",
     "train",
+    "tune",
     "validate",
     "write_report",
 ]
@@ -109,9 +115,11 @@ _HOMES = {
     "RunSettings": "edgecnn.pipeline.run",
     "SimplifiedFile": "edgecnn.pipeline.simplify_file",
     "TrainingSettings": "edgecnn.training.settings",
+    "TuneSettings": "edgecnn.pipeline.tune_settings",
     "Verdict": "edgecnn.pipeline.verdict",
     "bench": "edgecnn.pipeline.bench",
     "compare": "edgecnn.pipeline.compare",
+    "count_instructions": "edgecnn.targets.instructions",
     "export": "edgecnn.pipeline.export",
     "inspect": "edgecnn.pipeline.inspect",
     "profile": "edgecnn.pipeline.profile",
@@ -122,6 +130,7 @@ _HOMES = {
     "simplify_file": "edgecnn.pipeline.simplify_file",
     "take_measurement": "edgecnn.pipeline.measurement",
     "train": "edgecnn.pipeline.train",
+    "tune": "edgecnn.pipeline.tune",
     "validate": "edgecnn.pipeline.validate",
     "write_report": "edgecnn.pipeline.report",
 }

@@ -38,6 +38,7 @@ from edgecnn.options import (
     Recipe,
     RequireSpeedup,
     Seed,
+    Target,
     TestImages,
     ThreadCounts,
     Threads,
@@ -96,11 +97,14 @@ def run(
     max_size: Annotated[
         str | None, typer.Option("--max-size", help="Fail if int8.onnx is larger, e.g. 100kB or 1MiB.")
     ] = None,
+    tune_seconds: Annotated[
+        float, typer.Option("--tune-seconds", help="About how long tuning may take; 0 for none.")
+    ] = 60.0,
     cache: Cache = None,
     force: Force = False,
     json: Json = False,
 ) -> None:
-    """Train, export, simplify, quantize, validate, bench and report; goes on where it stopped."""
+    """Train, export, simplify, tune, quantize, validate, bench and report; goes on where it stopped."""
     from edgecnn.measure.latency import BenchSettings
     from edgecnn.pipeline.quantize_settings import QuantizeSettings
     from edgecnn.pipeline.run import RunSettings
@@ -120,6 +124,7 @@ def run(
             require_speedup=require_speedup,
             max_size_bytes=None if max_size is None else parse_size(max_size),
         ),
+        tune_seconds=tune_seconds,
     )
     result = run_pipeline(settings=settings, options=_options(bundle, data, cache, force))
     manifest = result.manifest
@@ -302,6 +307,57 @@ def quantize(
     search = outcome.manifest.search
     _show_made(outcome, json, items=[] if search is None else view.search_items(search), more=view.search_view(search))
     if search is not None and not search.met:
+        raise typer.Exit(ExitCode.GATE_FAILED)
+
+
+@app.command()
+def tune(
+    bundle: Bundle = None,
+    data: Data = None,
+    target: Target = "cpu",
+    max_drop: Annotated[
+        float, typer.Option("--max-drop", help="Points that int8 may lose on training images held apart.")
+    ] = 0.5,
+    objective: Annotated[str, typer.Option("--objective", help="latency, throughput or size.")] = "latency",
+    seconds: Annotated[float, typer.Option("--seconds", help="About how long it may take.")] = 60.0,
+    threads: Annotated[int, typer.Option("--threads", help="Try up to so many; pinned to as many CPUs.")] = 1,
+    batch: Annotated[int | None, typer.Option("--batch", help="Images a call. Default: 1, throughput 64.")] = None,
+    recipe: Recipe = None,
+    images: Images = None,
+    held_out: HeldOut = None,
+    seed: Seed = 0,
+    cache: Cache = None,
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    """Find the best int8 and float for a target by measuring there."""
+    from edgecnn.pipeline.tune import tune as tune_bundle
+    from edgecnn.pipeline.tune_settings import TuneSettings, parse_objective
+    from edgecnn.report import tuning as view
+
+    settings = TuneSettings(
+        target=target,
+        max_drop_pp=max_drop,
+        objective=parse_objective(objective),
+        seconds=seconds,
+        threads=threads,
+        batch=batch,
+        recipe=recipe,
+        n_images=images,
+        n_held_out=held_out,
+        seed=seed,
+    )
+    outcome = tune_bundle(settings=settings, options=_options(bundle, data, cache, force))
+    found = outcome.manifest
+    assert found.tuning is not None
+    assert found.recommendation is not None
+    if json:
+        show_json(view.tuning_view(str(outcome.bundle), found, unchanged=outcome.unchanged))
+    else:
+        if outcome.unchanged:
+            terminal.say("tune: nothing changed, not done again (--force does it again)")
+        terminal.show(*view.tuning_items(found.tuning, found.recommendation), f"bundle: {outcome.bundle}")
+    if not found.tuning.met:
         raise typer.Exit(ExitCode.GATE_FAILED)
 
 
@@ -501,13 +557,14 @@ def install(
     context: typer.Context,
     target: Annotated[str, typer.Argument(help="An emulated target, such as cpu@haswell.")],
     force: Annotated[bool, typer.Option("--force", help="Set it up anew.")] = False,
+    count: Annotated[bool, typer.Option("--count", help="Also what counts its instructions, for tune.")] = False,
     json: Json = False,
 ) -> None:
     """Set up an emulated CPU in the cache folder."""
     from edgecnn.report import views
     from edgecnn.targets.install import install_target
 
-    found = install_target(target, force=force, progress=terminal)
+    found = install_target(target, force=force, count=count, progress=terminal)
     folder = None if found.folder is None else str(found.folder)
     if json or context.obj:  # edgecnn targets --json install
         show_json(views.installed_view(found.target, folder, found.emulator, unchanged=found.unchanged))

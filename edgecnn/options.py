@@ -54,3 +54,4 @@ ThreadCounts = Annotated[
         show_default=False,
     ),
 ]
+Target = Annotated[str, typer.Option("--target", help="Where it is to be fast. See: edgecnn targets.")]

@@ -63,7 +63,9 @@ def mcnemar_p(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> float:
     return float(stats.binomtest(lost, lost + gained, 0.5).pvalue)
 
 
-def median_ratio(numerators: NDArray[np.float64], denominators: NDArray[np.float64]) -> Comparison:
+def median_ratio(
+    numerators: NDArray[np.float64], denominators: NDArray[np.float64], *, confidence: float = CONFIDENCE
+) -> Comparison:
     """Return the median of paired ratios with the exact interval between two of them.
 
     The ends are order statistics chosen by the binomial distribution (Conover 1999, "Practical Nonparametric
@@ -73,6 +75,7 @@ def median_ratio(numerators: NDArray[np.float64], denominators: NDArray[np.float
     Args:
         numerators: float64 ``[pairs]``.
         denominators: float64 ``[pairs]``, measured in the same pairs.
+        confidence: that the interval has at least.
 
     Raises:
         ValueError: fewer than :data:`MIN_PAIRS`, or not as many in one as in the other.
@@ -83,7 +86,7 @@ def median_ratio(numerators: NDArray[np.float64], denominators: NDArray[np.float
     ratios = numerators / denominators
     if ratios.size < MIN_PAIRS:
         raise ValueError(f"expected at least {MIN_PAIRS} pairs, found {ratios.size}")
-    interval: Any = stats.quantile_test(ratios, q=1.0, p=0.5).confidence_interval(CONFIDENCE)
+    interval: Any = stats.quantile_test(ratios, q=1.0, p=0.5).confidence_interval(confidence)
     return Comparison(delta=float(np.median(ratios)), low=float(interval.low), high=float(interval.high))
 
 

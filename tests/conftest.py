@@ -40,6 +40,7 @@ def finished_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
             training=edgecnn.TrainingSettings(epochs=2),
             bench=edgecnn.BenchSettings(pairs=6, rounds=1, seconds=0.1),
             gates=edgecnn.Gates(max_drop_pp=100),
+            tune_seconds=0,
         ),
         options=edgecnn.Options(bundle=folder, data="digits"),
     )

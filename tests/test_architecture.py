@@ -29,12 +29,13 @@ FLOORS = {
     "measure": 4,
     "rewriting": 4,
     "report": 4,
-    "pipeline": 5,
-    "console": 6,
-    "options": 6,
-    "cli": 7,
-    "__init__": 7,
-    "__main__": 7,
+    "tuning": 5,
+    "pipeline": 6,
+    "console": 7,
+    "options": 7,
+    "cli": 8,
+    "__init__": 8,
+    "__main__": 8,
 }
 #: In the pipeline a module may import what stands before it: a stage knows the files of earlier ones.
 PIPELINE = (
@@ -46,6 +47,7 @@ PIPELINE = (
     "simplify_file",
     "quantize_settings",
     "calibration_job",
+    "tuned",
     "quantize",
     "verdict",
     "report",
@@ -57,18 +59,34 @@ PIPELINE = (
     "measurement",
     "percent",
     "compare",
+    "tune_settings",
+    "tune_meter",
+    "tune_records",
+    "tune",
     "run",
     "inspect",
     "profile",
 )
 #: What works on a device without PyTorch.
-WITHOUT_TORCH = ("bundle", "data", "targets", "quantization", "measure", "report", "stats", "console")
+WITHOUT_TORCH = (
+    "bundle",
+    "data",
+    "targets",
+    "quantization",
+    "measure",
+    "rewriting",
+    "tuning",
+    "report",
+    "stats",
+    "console",
+)
 #: The one module of those rooms that needs it: it times PyTorch itself, and only ``edgecnn profile`` imports it.
 TIMES_TORCH = "edgecnn.measure.torch_stopwatch"
 #: What a room may know of, where the floors alone would allow more.
 MAY_USE = {
     "measure": {"bundle", "data", "targets", "stats", "errors", "progress"},
     "report": {"bundle", "graph"},
+    "tuning": {"bundle", "targets", "quantization", "measure", "stats", "errors", "progress"},
     "console": {"errors", "report"},
 }
 TABLES = {
@@ -77,6 +95,7 @@ TABLES = {
     "RANGE_METHODS": "quantization/range_methods.py",
     "MODELS": "models/__init__.py",
     "SOURCES": "data/__init__.py",
+    "SESSION_OPTIONS": "targets/session_options.py",
 }
 
 

@@ -318,7 +318,7 @@ with working_on(Path(sys.argv[1])):
 """
 OTHER = "u8s8-pertensor-minmax"
 WRITERS = {
-    "run": ("run", "--data", "digits"),
+    "run": ("run", "--data", "digits", "--tune-seconds", "0"),
     "train": ("train", "--epochs", "9"),
     "export": ("export", "--force"),
     "simplify": ("simplify", "--force"),

@@ -35,8 +35,8 @@ from tests.program import edgecnn, environment
 
 STAGES = ("train", "export", "simplify", "quantize", "validate", "bench", "report")
 READERS = ("targets", "inspect", "profile")
-COMMANDS = ("run", *STAGES, "sensitivity", *READERS)
-RUN = ("run", "--data", "digits", "--epochs", "2", "--max-drop", "100")
+COMMANDS = ("run", *STAGES, "tune", "sensitivity", *READERS)
+RUN = ("run", "--data", "digits", "--epochs", "2", "--max-drop", "100", "--tune-seconds", "0")
 QUICK = ("--pairs", "6", "--rounds", "1", "--seconds", "0.1")
 
 

@@ -50,7 +50,8 @@ for line in sys.stdin:
 RUN = f"""
 import os, sys
 os.chdir({{folder!r}})
-code = _main(["run", "--data", "digits", "--epochs", "{EPOCHS}", "--max-drop", "100", "--bundle", "bundle"])
+gates = ["--max-drop", "100", "--tune-seconds", "0"]
+code = _main(["run", "--data", "digits", "--epochs", "{EPOCHS}", *gates, "--bundle", "bundle"])
 sys.stdout.flush()
 os._exit(code)
 """
@@ -170,7 +171,8 @@ def mortal(method):
 
 os.chdir({folder!r})
 Path.replace, Path.unlink = mortal(Path.replace), mortal(Path.unlink)
-arguments = ["--epochs", "2", "--max-drop", "100", "--recipe", "u8s8-pertensor-minmax", "--bundle", "bundle"]
+gates = ["--max-drop", "100", "--tune-seconds", "0"]
+arguments = ["--epochs", "2", *gates, "--recipe", "u8s8-pertensor-minmax", "--bundle", "bundle"]
 code = _main(["run", *arguments])
 print("left", left[0], flush=True)
 os._exit(code)

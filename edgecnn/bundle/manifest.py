@@ -14,20 +14,23 @@ from edgecnn.bundle.latency import Bytes
 from edgecnn.bundle.latency import Latency as Latency
 from edgecnn.bundle.latency import LatencyResult as LatencyResult
 from edgecnn.bundle.latency import Speedup as Speedup
-from edgecnn.bundle.record import Fraction, Sha256
+from edgecnn.bundle.record import Fraction as Fraction
 from edgecnn.bundle.record import MachineRecord as MachineRecord
 from edgecnn.bundle.record import Record as Record
+from edgecnn.bundle.record import Sha256 as Sha256
+from edgecnn.bundle.tuning import RecommendationRecord, TuningRecord
 
 MANIFEST = "manifest.json"
 SCHEMA_VERSION: Literal[1] = 1
 
-StageName = Literal["train", "export", "simplify", "quantize", "validate", "bench", "report"]
+StageName = Literal["train", "export", "simplify", "tune", "quantize", "validate", "bench", "report"]
 
 #: The stages whose results stop being true when a stage gives another output.
 DOWNSTREAM: dict[StageName, tuple[StageName, ...]] = {
-    "train": ("export", "simplify", "quantize", "validate", "bench", "report"),
-    "export": ("simplify", "quantize", "validate", "bench", "report"),
-    "simplify": ("quantize", "validate", "bench", "report"),
+    "train": ("export", "simplify", "tune", "quantize", "validate", "bench", "report"),
+    "export": ("simplify", "tune", "quantize", "validate", "bench", "report"),
+    "simplify": ("tune", "quantize", "validate", "bench", "report"),
+    "tune": ("report",),  # what it chose is written by quantize, in the same command
     "quantize": ("validate", "bench", "report"),
     "validate": ("report",),
     "bench": ("report",),
@@ -340,6 +343,8 @@ class Manifest(Record):
     fusion: FusionRecord | None = None
     latency: tuple[LatencyResult, ...] = ()
     checks: tuple[Check, ...] = ()
+    tuning: TuningRecord | None = None
+    recommendation: RecommendationRecord | None = None
 
     def artifact(self, path: str) -> Artifact | None:
         """Return the newest artifact of that file name: the last one made from its parents."""

@@ -24,6 +24,8 @@ def without(manifest: Manifest, stages: set[StageName]) -> Manifest:
     cleared: dict[str, object] = {}
     if "simplify" in stages:
         cleared["simplification"] = None
+    if "tune" in stages:
+        cleared |= {"tuning": None, "recommendation": None}
     if "quantize" in stages:
         cleared |= {"calibration": None, "float_layers": (), "search": None, "sensitivity": None}
     if "validate" in stages:

@@ -47,6 +47,7 @@ class CalibrationJob:
         n_images: how many set the ranges.
         n_held_out: how many others judge; 0 where nothing is judged.
         progress: told what happens.
+        rewrites: of the quantized graph, by name.
     """
 
     name: str
@@ -57,13 +58,15 @@ class CalibrationJob:
     n_images: int
     n_held_out: int
     progress: Progress
+    rewrites: tuple[str, ...] = ()
     _prepared: "dict[Any, Prepared]" = field(default_factory=dict)
 
     def recorded(self) -> dict[str, JsonValue]:
         """Return what decides the outcome, as it stands in the manifest."""
         images: dict[str, JsonValue] = {"images": self.n_images, "seed": self.settings.seed}
         if self.settings.max_drop_pp is None:
-            return {"recipe": recorded(self.recipes[0]), **images}
+            rewrites: dict[str, JsonValue] = {"rewrites": list(self.rewrites)} if self.rewrites else {}
+            return {"recipe": recorded(self.recipes[0]), **images, **rewrites}
         search: dict[str, JsonValue] = {
             "max_drop_pp": self.settings.max_drop_pp,
             "held_out": self.n_held_out,

@@ -1,5 +1,6 @@
 """Stage 4: ``float.onnx`` to ``int8.onnx``, calibrated on training images only."""
 
+import dataclasses
 import importlib.metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from edgecnn.bundle.atomic import sha256_bytes
 from edgecnn.bundle.locate import default_folder, newest_folder
 from edgecnn.bundle.manifest import MANIFEST, Artifact, NetworkRecord, SearchRecord, TryRecord
 from edgecnn.data import Dataset
-from edgecnn.errors import BundleError, DataError, ModelError, UsageError
+from edgecnn.errors import BundleError, DataError, ModelError, StageError, UsageError
 from edgecnn.pipeline.calibration_job import CalibrationJob, calibration_job, judgement_fields
 from edgecnn.pipeline.context import (
     Options,
@@ -24,9 +25,11 @@ from edgecnn.pipeline.context import (
 )
 from edgecnn.pipeline.export import FLOAT_MODEL
 from edgecnn.pipeline.quantize_settings import QuantizeSettings
+from edgecnn.pipeline.tuned import Applied, applied_sentence, rewritten, tuning_to_apply
 
 if TYPE_CHECKING:
     from edgecnn.quantization.range_methods import Range
+    from edgecnn.quantization.static import Quantized
 
 INT8_MODEL = "int8.onnx"
 
@@ -41,7 +44,8 @@ def quantize(
 
     Args:
         model: a float ONNX file to make a bundle of; None for the bundle's ``float.onnx``.
-        settings: the recipe, or the budget of a search for one, and the images.
+        settings: the recipe, or the budget of a search for one, and the images; with neither recipe nor budget, what a
+            tuning of the bundle's float model chose.
         options: bundle (default: the newest), data (default: the bundle's), and so on.
 
     Returns:
@@ -88,14 +92,12 @@ def quantize_stage(
     """
     settings = settings or QuantizeSettings()
     model = given[1] if given else bundle.read(FLOAT_MODEL, next_step="edgecnn export model.pt")
-    job = calibration_job(bundle, dataset, model, settings, options)
+    tuned = tuning_to_apply(bundle.manifest, sha256_bytes(model), settings)
+    job = calibration_job(bundle, dataset, model, tuned.settings if tuned else settings, options)
     job.name = str(given[0]) if given else job.name
-    work = Work(
-        bundle=bundle,
-        stage="quantize",
-        inputs={FLOAT_MODEL: sha256_bytes(model), "data": dataset.sha256},
-        settings=job.recorded(),
-    )
+    if tuned is not None:
+        _follow(bundle, job, tuned)
+    work = quantize_work(bundle, job)
     if not options.force and work.is_done():
         return work.unchanged()
     job.choose_images()
@@ -108,7 +110,45 @@ def quantize_stage(
     left = changes["float_layers"]
     if left:
         options.progress.say(f"still float: {', '.join(map(str, left))}")  # type: ignore[call-overload]
-    return work.finish(products, {**changes, "calibration": job.calibration})
+    return work.finish(products, {**changes, **_outdated(bundle, products), "calibration": job.calibration})
+
+
+def quantize_work(bundle: Bundle, job: CalibrationJob) -> Work:
+    """Return the work of quantizing by a job."""
+    return Work(
+        bundle=bundle,
+        stage="quantize",
+        inputs={FLOAT_MODEL: sha256_bytes(job.model), "data": job.dataset.sha256},
+        settings=job.recorded(),
+    )
+
+
+def commit_quantized(bundle: Bundle, job: CalibrationJob, quantized: "Quantized") -> Outcome:
+    """Write an int8 model that a tuning has made by the job's one recipe and rewrites."""
+    work = quantize_work(bundle, job)
+    artifact = bundle.manifest.artifact(INT8_MODEL)
+    if work.is_done() and artifact is not None and artifact.sha256 == sha256_bytes(quantized.data):
+        return work.unchanged()
+    products, changes = _products(job, quantized)
+    return work.finish(products, {**changes, **_outdated(bundle, products), "calibration": job.calibration})
+
+
+def _follow(bundle: Bundle, job: CalibrationJob, tuned: Applied) -> None:
+    """Let a job make what a tuning chose, and say so."""
+    from edgecnn.measure.machine import describe_machine
+
+    job.recipes, job.rewrites = [tuned.recipe], tuned.rewrites
+    assert bundle.manifest.tuning is not None
+    job.progress.say(applied_sentence(bundle.manifest.tuning, describe_machine()))
+
+
+def _outdated(bundle: Bundle, products: list[tuple[Artifact, bytes]]) -> dict[str, object]:
+    """Return the change that strikes a recommendation which another int8 model was measured for."""
+    record = bundle.manifest.recommendation
+    made = {artifact.path: artifact.sha256 for artifact, _ in products}
+    if record is None or made[INT8_MODEL] == record.int8_sha256:
+        return {}
+    return {"recommendation": None}
 
 
 _Made = tuple[list[tuple[Artifact, bytes]], dict[str, object]]
@@ -133,7 +173,6 @@ def _range_key(job: CalibrationJob) -> str:
 def _by_recipe(job: CalibrationJob, known: "dict[str, Range] | None") -> _Made:
     """Quantize by one recipe; ranges that are known are not looked for again."""
     from edgecnn.quantization.keep_float import quantize_and_keep_float
-    from edgecnn.quantization.range_cache import RANGES, write_ranges
 
     (chosen,) = job.recipes
     n = len(job.images)
@@ -141,7 +180,23 @@ def _by_recipe(job: CalibrationJob, known: "dict[str, Range] | None") -> _Made:
     job.progress.say(f"quantizing with {chosen.name}, {where}")
     prepared = job.prepare(chosen, known=known)
     quantized = quantize_and_keep_float(prepared, job.images, chosen, threads=job.threads, progress=job.progress)
-    ranges = write_ranges(_range_key(job), prepared.ranges(chosen))
+    if job.rewrites:
+        data, why_not = rewritten(quantized.data, job.rewrites, name=job.name)
+        if why_not:
+            raise StageError(
+                f"{job.name}: the rewrites that the tuning chose do not apply any more ({'; '.join(why_not)}).",
+                next_step="edgecnn tune --force",
+            )
+        quantized = dataclasses.replace(quantized, data=data)
+    return _products(job, quantized)
+
+
+def _products(job: CalibrationJob, quantized: "Quantized") -> _Made:
+    """Return the files of one recipe: the model, and the ranges that it was made with."""
+    from edgecnn.quantization.range_cache import RANGES, write_ranges
+
+    (chosen,) = job.recipes
+    ranges = write_ranges(_range_key(job), job.prepare(chosen).ranges(chosen))
     products = [_artifact(job, quantized.data), (describe_artifact("quantize", RANGES, ranges), ranges)]
     return products, {"float_layers": quantized.float_layers, "search": None}
 

@@ -1,7 +1,7 @@
 """All stages, one after the other; what is done already is not done again."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from edgecnn import data as data_room
@@ -9,6 +9,7 @@ from edgecnn.bundle import Bundle
 from edgecnn.bundle.locate import default_folder
 from edgecnn.bundle.manifest import MANIFEST, Manifest, StageName
 from edgecnn.data import Dataset
+from edgecnn.errors import UsageError
 from edgecnn.measure.latency import BenchSettings
 from edgecnn.models import model_spec
 from edgecnn.pipeline.bench import bench_stage
@@ -19,6 +20,8 @@ from edgecnn.pipeline.quantize_settings import QuantizeSettings
 from edgecnn.pipeline.report import report_stage
 from edgecnn.pipeline.simplify import simplify_stage
 from edgecnn.pipeline.train import train_stage
+from edgecnn.pipeline.tune import tune_stage
+from edgecnn.pipeline.tune_settings import TUNE_MAX_DROP_PP, TUNE_SECONDS, TuneSettings
 from edgecnn.pipeline.validate import validate_stage
 from edgecnn.pipeline.verdict import Gates, Verdict, all_checks
 from edgecnn.quantization.calibration import choose_calibration_images
@@ -28,7 +31,7 @@ from edgecnn.training import TrainingSettings
 
 @dataclass(frozen=True, kw_only=True)
 class RunSettings:
-    """The settings of every stage of one run."""
+    """The settings of every stage of one run; ``tune_seconds`` is about how long tuning may take, 0 for none."""
 
     model: str = "simplecnn"
     training: TrainingSettings = field(default_factory=TrainingSettings)
@@ -36,6 +39,31 @@ class RunSettings:
     bench: BenchSettings = field(default_factory=BenchSettings)
     targets: tuple[str, ...] = ("cpu",)
     gates: Gates = field(default_factory=Gates)
+    tune_seconds: float = TUNE_SECONDS
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.tune_seconds < float("inf"):
+            raise UsageError(
+                f"run: --tune-seconds must be at least 0 and finite, found {self.tune_seconds:g}.",
+                next_step=f"--tune-seconds {TUNE_SECONDS:g}, or 0 for no tuning",
+            )
+
+    @property
+    def tuning(self) -> TuneSettings | None:
+        """How a run tunes: on the first target with a clock; None if there is none, or no time for it."""
+        timed = [name for name in self.targets if TARGETS[name].clock == "measured"]
+        if not self.tune_seconds or not timed:
+            return None
+        return TuneSettings(
+            target=timed[0],
+            max_drop_pp=min(TUNE_MAX_DROP_PP, self.gates.max_drop_pp),
+            seconds=self.tune_seconds,
+            batch=self.bench.batch,
+            threads=self.bench.threads,
+            recipe=self.quantize.recipe,
+            n_images=self.quantize.n_images,
+            seed=self.quantize.seed,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +77,7 @@ class RunResult:
 
 
 def run(*, settings: RunSettings | None = None, options: Options | None = None) -> RunResult:
-    """Train, export, simplify, quantize, validate, bench and report.
+    """Train, export, simplify, tune, quantize, validate, bench and report.
 
     A checkpoint or float model that was given to the bundle (``edgecnn export FILE``,
     ``edgecnn quantize FILE``) is kept: the stages before it are left out.
@@ -72,6 +100,8 @@ def run(*, settings: RunSettings | None = None, options: Options | None = None) 
         if settings.gates.require_speedup:  # without a latency there would be nothing that could fail
             require_clock(name)
         require(name)
+    if settings.tuning is not None:
+        settings.tuning.recipes()
     folder = options.bundle or default_folder(settings.model)
     dataset = _images(folder, settings, options)
     if settings.quantize.n_images is not None:  # too few would else be found after the training
@@ -91,7 +121,7 @@ def _stages(
         ("train", lambda: train_stage(bundle, dataset, settings.model, settings.training, options)),
         ("export", lambda: export_stage(bundle, dataset, options)),
         ("simplify", lambda: simplify_stage(bundle, dataset, options)),
-        ("quantize", lambda: quantize_stage(bundle, dataset, options, settings.quantize)),
+        *_quantize_stages(bundle, dataset, settings, options),
         ("validate", lambda: validate_stage(bundle, dataset, options, settings.targets)),
     ]
     if timed := [name for name in settings.targets if TARGETS[name].clock == "measured"]:
@@ -105,6 +135,22 @@ def _stages(
     options.progress.say(f"{bundle.folder}: the output of {given} was given, and is kept")
     names = [name for name, _ in stages]
     return [stage for _, stage in stages[names.index(given) + 1 :]]
+
+
+def _quantize_stages(
+    bundle: Bundle, dataset: Dataset, settings: RunSettings, options: Options
+) -> list[tuple[StageName, Callable[[], Outcome]]]:
+    """Return tuning, and quantizing as it was tuned; without tuning, quantizing as the user said."""
+    tuning, own = settings.tuning, settings.quantize
+    if tuning is None or own.max_drop_pp is not None:
+        return [("quantize", lambda: quantize_stage(bundle, dataset, options, own))]
+    # Tuning leaves int8.onnx made; without force, quantizing finds that it is.
+    rest = replace(options, force=False)
+    follow = replace(own, recipe=None)
+    return [
+        ("tune", lambda: tune_stage(bundle, dataset, options, tuning)),
+        ("quantize", lambda: quantize_stage(bundle, dataset, rest, follow)),
+    ]
 
 
 def _last_given_stage(manifest: Manifest) -> StageName | None:

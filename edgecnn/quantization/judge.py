@@ -58,7 +58,14 @@ class Judge:
             DataError: it has another number of classes.
             StageError: it gives NaN or infinite logits.
         """
-        logits = self._run(data, "the quantized model")
+        return self.judge_answers(self.answers(data))
+
+    def answers(self, data: bytes) -> Logits:
+        """Return a model's logits float32 ``[N, classes]`` on the images; raises as :meth:`__call__`."""
+        return self._run(data, "the quantized model")
+
+    def judge_answers(self, logits: Logits) -> Judgement:
+        """Judge answers to the images, float32 ``[N, classes]``."""
         drop = paired_drop(self._right, logits.argmax(1) == self.images.labels)
         return Judgement(
             drop_pp=Comparison(delta=100 * drop.delta, low=100 * drop.low, high=100 * drop.high),

@@ -13,6 +13,7 @@ from edgecnn.targets.emulated import EmulatedSession
 from edgecnn.targets.emulator import CORTEX_A53, CORTEX_A76, HASWELL, EmulatedCpu
 from edgecnn.targets.native import NativeSession, missing_provider
 from edgecnn.targets.session import Clock, Session
+from edgecnn.targets.session_options import DEFAULT_SESSION
 
 __all__ = [
     "TARGETS",
@@ -148,22 +149,45 @@ def require_clock(name: str) -> None:
         raise UsageError(
             f"{name}: is {row.clock}; how long it takes says nothing of how long the CPU itself would take, "
             "so no latency is measured.",
-            next_step=f"edgecnn validate --provider {name}, and bench on the machine itself",
+            next_step=f"edgecnn validate --provider {name}; edgecnn tune --target {name} compares by instructions"
+            if row.emulated
+            else f"edgecnn validate --provider {name}, and bench on the machine itself",
         )
 
 
-def open_session(name: str, model: bytes, *, model_name: str, threads: int = 1) -> Session:
+def open_session(
+    name: str, model: bytes, *, model_name: str, threads: int = 1, options_name: str = DEFAULT_SESSION
+) -> Session:
     """Open a model on a target, wholly on it: no node may fall back to another provider.
 
+    Args:
+        name: row of the target table.
+        model: the ONNX file.
+        model_name: what to call it in a message.
+        threads: for its operators.
+        options_name: row of the table of session options; an emulated target takes the default alone.
+
     Raises:
-        UsageError: there is no such target.
+        UsageError: there is no such target, or no such row.
         TargetError: the target is not available here, or does not take every node.
         ModelError: ONNX Runtime cannot load the model.
     """
     row = require(name)
     if row.emulated is not None:
+        if options_name != DEFAULT_SESSION:
+            raise UsageError(
+                f"{name}: is emulated; expected the default session options, found {options_name!r}.",
+                next_step="edgecnn targets",
+            )
         return EmulatedSession(model, model_name=model_name, target=name, cpu=row.emulated, threads=threads)
-    return NativeSession(model, model_name=model_name, provider=row.provider, clock=row.clock, threads=threads)
+    return NativeSession(
+        model,
+        model_name=model_name,
+        provider=row.provider,
+        clock=row.clock,
+        threads=threads,
+        options_name=options_name,
+    )
 
 
 @contextlib.contextmanager

@@ -36,8 +36,11 @@ def main() -> None:
         header, body = received
         try:
             if header["do"] == "open":
-                session = _open(body, header["threads"])
+                session = _open(body, header["threads"], header.get("options"))
                 _send(answers, {"nodes": _nodes_by_provider(session)})
+            elif header["do"] == "count":
+                _count(session, header, body)
+                _send(answers, {})
             else:
                 logits = _run(session, header, body)
                 _send(answers, {"shape": logits.shape}, logits.tobytes())
@@ -75,7 +78,8 @@ def _greeting() -> Header:
     }
 
 
-def _open(model: bytes, threads: int) -> Any:
+def _open(model: bytes, threads: int, told: Header | None) -> Any:
+    """Open a model; ``told`` are the words of a row of the table of session options."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -83,6 +87,12 @@ def _open(model: bytes, threads: int) -> Any:
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    if told is not None:
+        options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, told["level"])
+        for key, value in told["entries"].items():
+            options.add_session_config_entry(key, value)
+        for name, setting in told["attributes"].items():
+            setattr(options, name, setting)
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
@@ -99,6 +109,36 @@ def _run(session: Any, header: Header, body: bytes) -> Any:
     batch = numpy.frombuffer(body, header["dtype"]).reshape(header["shape"])
     (logits,) = session.run(None, {header["input"]: batch})
     return numpy.ascontiguousarray(logits, "<f4")
+
+
+def _count(session: Any, header: Header, body: bytes) -> None:
+    """Mark the beginning and end of nothing, 0 and 1, and of calls, 2 and 3, for the plugin that counts."""
+    import gc
+
+    import numpy
+
+    feeds = {header["input"]: numpy.frombuffer(body, header["dtype"]).reshape(header["shape"])}
+    for _ in range(header["warmup"]):
+        session.run(None, feeds)
+    gc.disable()
+    try:
+        for _ in range(header["calls"]):
+            _mark(0)
+            _mark(1)
+        for _ in range(header["calls"]):
+            _mark(2)
+            session.run(None, feeds)
+            _mark(3)
+    finally:
+        gc.enable()
+
+
+def _mark(kind: int) -> None:
+    """Call what the plugin listens for; there is no such process."""
+    try:
+        os.getpgid(0x5EED0000 + kind)
+    except OSError:
+        return
 
 
 def _send(stream: IO[bytes], header: Header, body: bytes = b"") -> None:

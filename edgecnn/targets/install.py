@@ -17,6 +17,9 @@ from edgecnn.targets import TARGETS, sysroot, target
 from edgecnn.targets.debian import ForeignPackages, call
 from edgecnn.targets.emulated import greet
 from edgecnn.targets.emulator import ARM64, PACKAGE, EmulatedCpu
+from edgecnn.targets.instructions import InstructionCounter
+from edgecnn.targets.qemu_user import find_qemu, install_qemu
+from edgecnn.targets.qemu_user import folder as qemu_folder
 from edgecnn.targets.worker_process import WorkerProcess
 
 _BUILDING = ".building-"
@@ -42,12 +45,13 @@ class Installed:
     unchanged: bool
 
 
-def install_target(name: str, *, force: bool = False, progress: Progress = SILENT) -> Installed:
+def install_target(name: str, *, force: bool = False, count: bool = False, progress: Progress = SILENT) -> Installed:
     """Set up an emulated target; what is there already is left alone.
 
     Args:
         name: row of the target table.
         force: make it anew.
+        count: also fetch what counts instructions there, unless the system has it.
         progress: told each step.
 
     Raises:
@@ -71,12 +75,26 @@ def install_target(name: str, *, force: bool = False, progress: Progress = SILEN
         if cpu.cpuinfo is None:
             progress.say(f"starting this Python on {cpu.title}")
             _prove(cpu, None)
+    counts = count and _make_counting(name, cpu, progress, force=force)
     return Installed(
         target=name,
         folder=sysroot.folder() if cpu.cpuinfo is not None else None,
         emulator=shutil.which(cpu.emulator) or cpu.emulator,
-        unchanged=ready and not force,
+        unchanged=ready and not force and not counts,
     )
+
+
+def _make_counting(name: str, cpu: EmulatedCpu, progress: Progress, *, force: bool) -> bool:
+    """Fetch a QEMU that takes plugins and count once; tell whether one was fetched."""
+    fetched = find_qemu(cpu.architecture) is None or (force and qemu_folder().is_dir())
+    if fetched:
+        qemu_folder().parent.mkdir(parents=True, exist_ok=True)
+        with _alone(qemu_folder().parent):
+            _remove_unfinished(qemu_folder().parent)
+            install_qemu(progress)
+    progress.say(f"counting on {cpu.title}")
+    with InstructionCounter(name):
+        return fetched
 
 
 def _require_emulator(cpu: EmulatedCpu, progress: Progress) -> None:

@@ -11,6 +11,7 @@ from edgecnn.bundle.manifest import TensorSpec
 from edgecnn.errors import ModelError, StageError, TargetError
 from edgecnn.targets.ort_errors import ort_errors
 from edgecnn.targets.session import Clock, Feed
+from edgecnn.targets.session_options import DEFAULT_SESSION, session_options
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -38,6 +39,7 @@ def open_inference_session(
     optimize: bool = True,
     weights: Mapping[str, bytes] | None = None,
     profile_prefix: str | None = None,
+    options_name: str = DEFAULT_SESSION,
 ) -> Any:
     """Open an ``onnxruntime.InferenceSession`` that fails where ONNX Runtime would fall back.
 
@@ -49,8 +51,10 @@ def open_inference_session(
         optimize: whether ONNX Runtime may fuse and rewrite nodes.
         weights: the files that the model keeps weights in, by name; no other file is opened.
         profile_prefix: where ONNX Runtime's profiler writes; None to leave it off, for it slows every node down.
+        options_name: row of the table of session options.
 
     Raises:
+        UsageError: there is no such row.
         TargetError: some node would run on the CPU instead of ``provider``.
         ModelError: ONNX Runtime cannot load the model.
     """
@@ -60,6 +64,7 @@ def open_inference_session(
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = _SILENT_LOG
+    session_options(options_name).apply(options)
     if not optimize:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     if profile_prefix is not None:
@@ -136,9 +141,15 @@ class NativeSession:
         clock: Clock,
         threads: int,
         weights: Mapping[str, bytes] | None = None,
+        options_name: str = DEFAULT_SESSION,
     ) -> None:
         self._session = open_inference_session(
-            model, model_name=model_name, provider=provider, threads=threads, weights=weights
+            model,
+            model_name=model_name,
+            provider=provider,
+            threads=threads,
+            weights=weights,
+            options_name=options_name,
         )
         self._model_name = model_name
         self.clock: Clock = clock

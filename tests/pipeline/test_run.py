@@ -28,6 +28,7 @@ def settings(
     model: str = "simplecnn",
     recipe: str | None = None,
     targets: tuple[str, ...] = ("cpu",),
+    tune_seconds: float = 0,
 ) -> RunSettings:
     return RunSettings(
         model=model,
@@ -36,6 +37,7 @@ def settings(
         bench=QUICK,
         targets=targets,
         gates=gates or Gates(max_drop_pp=100),
+        tune_seconds=tune_seconds,
     )
 
 

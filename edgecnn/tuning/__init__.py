@@ -1,0 +1,1 @@
+"""Choice by measurement: which recipe, rewrites, float layers and session options are fastest where they will run."""
