@@ -545,7 +545,7 @@ def targets(context: typer.Context, json: Json = False) -> None:
     context.obj = json
     if context.invoked_subcommand is not None:
         return
-    rows = [(name, row.summary, row.why_not(row.provider), row.remedy) for name, row in TARGETS.items()]
+    rows = [(name, row.summary, row.why_not(), row.remedy) for name, row in TARGETS.items()]
     if json:
         show_json(views.targets_view(rows))
     else:
@@ -567,7 +567,7 @@ def install(
     found = install_target(target, force=force, count=count, progress=terminal)
     folder = None if found.folder is None else str(found.folder)
     if json or context.obj:  # edgecnn targets --json install
-        show_json(views.installed_view(found.target, folder, found.emulator, unchanged=found.unchanged))
+        show_json(views.installed_view(found.target, folder, found.program, unchanged=found.unchanged))
     else:
         state = "was ready before; --force sets it up anew" if found.unchanged else "ready"
         terminal.show(f"{found.target}: {state}", *([f"folder: {folder}"] if folder else []))

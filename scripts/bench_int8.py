@@ -173,7 +173,7 @@ def measure(case: Case, dataset: data_room.Dataset, images: Images) -> None:
     quantized |= {title: make(model, calibration) for title, make in OTHERS.items()}
     before = right(model, images, "cpu")
     for where in case.targets:
-        if reason := target(where).why_not(target(where).provider):
+        if reason := target(where).why_not():
             print(f"| {case.name} on {where} | not measured: {reason} |", flush=True)
             continue
         cells = []

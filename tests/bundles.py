@@ -137,7 +137,7 @@ def nan_model() -> bytes:
 
 def missing_target() -> str:
     """Return a row of the target table that cannot run on this machine; no machine has all of them."""
-    return next(name for name, row in TARGETS.items() if row.emulated is None and row.why_not(row.provider) is not None)
+    return next(name for name, row in TARGETS.items() if row.emulated is None and row.why_not() is not None)
 
 
 def save_npz(path: Path, *, n_train: int = 60, n_test: int = 20, classes: int = 3, seed: int = 0) -> Path:

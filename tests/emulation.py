@@ -16,7 +16,7 @@ FAKE = "cpu@fake"
 _PASS_ON = '#!/bin/sh\n[ "$1" = -cpu ] && shift 2\nexec "$@"\n'
 
 needs_haswell = pytest.mark.skipif(
-    HASWELL.why_not("") is not None, reason=f"no emulated Haswell here: {HASWELL.why_not('')}"
+    HASWELL.why_not() is not None, reason=f"no emulated Haswell here: {HASWELL.why_not()}"
 )
 
 
@@ -46,8 +46,7 @@ def plant_target(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str = _P
         clock="emulated",
         summary="a fake",
         remedy="none",
-        why_not=cpu.why_not,
-        emulated=cpu,
+        runtime=cpu,
     )
     monkeypatch.setitem(targets.TARGETS, FAKE, row)
     return FAKE

@@ -263,7 +263,7 @@ def test_a_target_is_installed_once(call: Call, tmp_path: Path, monkeypatch: pyt
     assert found.json == {
         "target": name,
         "folder": None,
-        "emulator": str(next((tmp_path / "bin").iterdir())),
+        "program": str(next((tmp_path / "bin").iterdir())),
         "unchanged": False,
     }
     assert "starting this Python on Fake CPU" in found.err

@@ -13,6 +13,7 @@ from edgecnn.measure.bench_settings import BenchSettings
 from edgecnn.measure.stopwatch import Call, Times, now_us, time_calls
 from edgecnn.measure.warmup import Warmup, warm_up
 from edgecnn.targets.session import BindableSession, Feed, Session, feed
+from edgecnn.targets.worker_session import WorkerSession
 
 Opener = Callable[[], Session]
 #: The uncounted calls at the head of a block take no longer than about this, and are at least one.
@@ -67,7 +68,7 @@ def time_in_turns(
         sessions.append(opener())
         loads.append(now_us() - started)
     feeds = [feed_batch(session, pixels, settings.batch) for session in sessions]
-    firsts = [float(time_calls(partial(s.run, x), 1)[0]) for s, x in zip(sessions, feeds, strict=True)]
+    firsts = [float(time_calls(bind(s, x, "run"), 1)[0]) for s, x in zip(sessions, feeds, strict=True)]
     calls = [bind(session, batch, settings.through) for session, batch in zip(sessions, feeds, strict=True)]
     warmups = [warm_up(call) for call in calls]
     blocks: list[list[Times]] = [[] for _ in openers]
@@ -102,7 +103,7 @@ def bind(session: Session, batch: Feed, through: Through) -> Call:
         UsageError: the session has no buffers to bind.
     """
     if through == "run":
-        return partial(session.run, batch)
+        return session.timed(batch) if isinstance(session, WorkerSession) else partial(session.run, batch)
     if not isinstance(session, BindableSession):
         raise UsageError(
             f"bench: --through {through} needs a session of the onnxruntime installed here; this one is another.",

@@ -22,7 +22,7 @@ from edgecnn.progress import Progress
 from edgecnn.quantization.fusion import audit_fusion
 from edgecnn.quantization.saturation import audit_saturation
 from edgecnn.targets import reference_session, require, running
-from edgecnn.targets.emulated import EmulatedSession
+from edgecnn.targets.worker_session import WorkerSession
 
 if TYPE_CHECKING:
     from edgecnn.measure.accuracy import Accuracy
@@ -167,7 +167,7 @@ def _ask(target: str, models: dict[str, bytes], images: Images, progress: Progre
         with running(target, model, model_name=name) as session:
             title = name if target == _REFERENCE else f"{name} on {target}"
             found.append(top1(session, images, name=title, progress=progress))
-            if isinstance(session, EmulatedSession):
+            if isinstance(session, WorkerSession):
                 machine = session.machine
     return _Answers(
         of_float=found[0],

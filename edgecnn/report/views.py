@@ -121,9 +121,9 @@ def targets_view(rows: Sequence[tuple[str, str, str | None, str]]) -> Json:
     }
 
 
-def installed_view(name: str, folder: str | None, emulator: str, *, unchanged: bool) -> Json:
+def installed_view(name: str, folder: str | None, program: str, *, unchanged: bool) -> Json:
     """Return the object of ``edgecnn targets install``."""
-    return {"target": name, "folder": folder, "emulator": emulator, "unchanged": unchanged}
+    return {"target": name, "folder": folder, "program": program, "unchanged": unchanged}
 
 
 def error_view(kind: str, message: str, next_step: str, exit_code: int) -> Json:

@@ -5,15 +5,16 @@ if the existing ones do not serve.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 from edgecnn.errors import TargetError, UsageError
-from edgecnn.targets.emulated import EmulatedSession
 from edgecnn.targets.emulator import CORTEX_A53, CORTEX_A76, HASWELL, EmulatedCpu
 from edgecnn.targets.native import NativeSession, missing_provider
+from edgecnn.targets.runtime import Runtime
 from edgecnn.targets.session import Clock, Session
 from edgecnn.targets.session_options import DEFAULT_SESSION
+from edgecnn.targets.worker_session import WorkerSession
 
 __all__ = [
     "TARGETS",
@@ -38,16 +39,25 @@ class Target:
         clock: whether its wall time means anything.
         summary: what it is, for the table of targets.
         remedy: what makes it available where it is not.
-        why_not: given the provider, the reason it cannot run here, or None.
-        emulated: the CPU that is emulated, or None where it is this machine's.
+        runtime: where it runs if not in this process.
+        provider_options: what the provider is told.
     """
 
     provider: str
     clock: Clock
     summary: str
     remedy: str
-    why_not: Callable[[str], str | None] = missing_provider
-    emulated: EmulatedCpu | None = None
+    runtime: Runtime | None = None
+    provider_options: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def emulated(self) -> EmulatedCpu | None:
+        """The CPU that is emulated, or None where it is a real one."""
+        return self.runtime if isinstance(self.runtime, EmulatedCpu) else None
+
+    def why_not(self) -> str | None:
+        """Return the reason it cannot run here, or None."""
+        return missing_provider(self.provider) if self.runtime is None else self.runtime.why_not()
 
 
 TARGETS: dict[str, Target] = {
@@ -62,24 +72,21 @@ TARGETS: dict[str, Target] = {
         clock="emulated",
         summary="Intel Haswell: x86-64 with AVX2 and without VNNI, where int8 may saturate; emulated",
         remedy="edgecnn targets install cpu@haswell, or as root: apt-get install qemu-user-static",
-        why_not=HASWELL.why_not,
-        emulated=HASWELL,
+        runtime=HASWELL,
     ),
     "cpu@cortex-a53": Target(
         provider="CPUExecutionProvider",
         clock="emulated",
         summary="Arm Cortex-A53: arm64 without dot product instructions; emulated",
         remedy="edgecnn targets install cpu@cortex-a53",
-        why_not=CORTEX_A53.why_not,
-        emulated=CORTEX_A53,
+        runtime=CORTEX_A53,
     ),
     "cpu@cortex-a76": Target(
         provider="CPUExecutionProvider",
         clock="emulated",
         summary="Arm Cortex-A76: arm64 with dot product instructions; emulated",
         remedy="edgecnn targets install cpu@cortex-a76",
-        why_not=CORTEX_A76.why_not,
-        emulated=CORTEX_A76,
+        runtime=CORTEX_A76,
     ),
     "xnnpack": Target(
         provider="XnnpackExecutionProvider",
@@ -133,7 +140,7 @@ def require(name: str) -> Target:
         TargetError: it cannot run here, and why.
     """
     row = target(name)
-    if reason := row.why_not(row.provider):
+    if reason := row.why_not():
         raise TargetError(f"{name}: not available here: {reason}.", next_step=row.remedy)
     return row
 
@@ -165,7 +172,7 @@ def open_session(
         model: the ONNX file.
         model_name: what to call it in a message.
         threads: for its operators.
-        options_name: row of the table of session options; an emulated target takes the default alone.
+        options_name: row of the table of session options; one that is not in this process takes the default alone.
 
     Raises:
         UsageError: there is no such target, or no such row.
@@ -173,13 +180,21 @@ def open_session(
         ModelError: ONNX Runtime cannot load the model.
     """
     row = require(name)
-    if row.emulated is not None:
+    if row.runtime is not None:
         if options_name != DEFAULT_SESSION:
             raise UsageError(
-                f"{name}: is emulated; expected the default session options, found {options_name!r}.",
-                next_step="edgecnn targets",
+                f"{name}: takes the default session options alone, found {options_name!r}.", next_step="edgecnn targets"
             )
-        return EmulatedSession(model, model_name=model_name, target=name, cpu=row.emulated, threads=threads)
+        return WorkerSession(
+            model,
+            model_name=model_name,
+            target=name,
+            runtime=row.runtime,
+            clock=row.clock,
+            threads=threads,
+            provider=row.provider,
+            provider_options=row.provider_options,
+        )
     return NativeSession(
         model,
         model_name=model_name,
@@ -197,7 +212,7 @@ def running(name: str, model: bytes, *, model_name: str, threads: int = 1) -> It
     try:
         yield session
     finally:
-        if isinstance(session, EmulatedSession):
+        if isinstance(session, WorkerSession):
             session.close()
 
 

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgecnn.targets import sysroot
+from edgecnn.targets.worker import Header
 
 #: The features that decide how fast int8 is, and whether it saturates.
 TELLING_FEATURES = ("AVX2", "FMA3", "AVX512F", "AVX512VNNI", "ASIMD", "ASIMDDP")
-WORKER = Path(__file__).with_name("emulated_worker.py")
+WORKER = Path(__file__).with_name("worker.py")
 #: Debian's package of the user-mode emulators.
 PACKAGE = "qemu-user-static"
 
@@ -42,8 +43,23 @@ class EmulatedCpu:
         """The program that emulates this architecture."""
         return f"qemu-{self.architecture}-static"
 
-    def why_not(self, provider: str) -> str | None:
-        """Return why it cannot be emulated here, or None if it can; ``provider`` is always onnxruntime's CPU."""
+    @property
+    def program(self) -> str:
+        """The emulator's path, or its name where it is not on PATH."""
+        return shutil.which(self.emulator) or self.emulator
+
+    @property
+    def folder(self) -> Path | None:
+        """The Python of its architecture, in the cache; None where this one will do."""
+        return sysroot.folder() if self.cpuinfo is not None else None
+
+    @property
+    def call_limit_s(self) -> float:
+        """Opening a model optimizes its graph; 64 images of 224x224 take a minute or two on one core."""
+        return 900.0
+
+    def why_not(self) -> str | None:
+        """Return why it cannot be emulated here, or None if it can."""
         if platform.system() != "Linux":
             return f"user-mode emulation needs Linux, this is {platform.system()}"
         if self.cpuinfo is None and platform.machine() != self.architecture:
@@ -60,8 +76,7 @@ class EmulatedCpu:
 
     def command_in(self, root: Path) -> list[str]:
         """Return what starts the worker, with a sysroot at another place: where one is being made."""
-        emulator = shutil.which(self.emulator) or self.emulator
-        start = [emulator, "-cpu", self.name]
+        start = [self.program, "-cpu", self.name]
         python = sys.executable
         if self.cpuinfo is not None:
             python = str(sysroot.python(root))
@@ -76,8 +91,17 @@ class EmulatedCpu:
         own = {k: v for k, v in os.environ.items() if self.cpuinfo is None or not k.startswith(("PYTHON", "LD_"))}
         return own | told
 
-    def differs(self, features: frozenset[str], machine: str) -> str | None:
+    def cpu(self, seen: Header) -> str:
+        """Return its name, and that it is not the real one."""
+        return f"{self.title}, emulated by QEMU"
+
+    def adapt(self, model: bytes) -> bytes:
+        """Return the model as it is: the same onnxruntime reads it there."""
+        return model
+
+    def differs(self, seen: Header) -> str | None:
         """Return how what the worker sees is not this CPU, or None."""
+        features, machine = frozenset(seen["features"]), seen["machine"]
         if machine != self.architecture:
             return f"expected {self.architecture}, found {machine}"
         if missing := sorted(self.has - features):

@@ -1,4 +1,4 @@
-"""``edgecnn targets install``: set up what an emulated target needs, wholly or not at all."""
+"""``edgecnn targets install``: set up what a target needs, wholly or not at all."""
 
 import contextlib
 import importlib.metadata
@@ -6,21 +6,23 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from edgecnn.bundle.atomic import explain_write_error
 from edgecnn.errors import TargetError, UsageError
 from edgecnn.progress import SILENT, Progress
 from edgecnn.targets import TARGETS, sysroot, target
 from edgecnn.targets.debian import ForeignPackages, call
-from edgecnn.targets.emulated import greet
 from edgecnn.targets.emulator import ARM64, PACKAGE, EmulatedCpu
 from edgecnn.targets.instructions import InstructionCounter
 from edgecnn.targets.qemu_user import find_qemu, install_qemu
 from edgecnn.targets.qemu_user import folder as qemu_folder
+from edgecnn.targets.runtime import Runtime
 from edgecnn.targets.worker_process import WorkerProcess
+from edgecnn.targets.worker_session import greet
 
 _BUILDING = ".building-"
 #: The wheels say from which glibc on they run; Debian 12 has 2.36.
@@ -34,24 +36,24 @@ class Installed:
 
     Attributes:
         target: its name.
-        folder: what was set up for it, or None where the emulator is all it needs.
-        emulator: the emulator's path.
+        folder: what was set up for it, or None where a program of the system is all it needs.
+        program: what starts it.
         unchanged: True if it was ready before.
     """
 
     target: str
     folder: Path | None
-    emulator: str
+    program: str
     unchanged: bool
 
 
 def install_target(name: str, *, force: bool = False, count: bool = False, progress: Progress = SILENT) -> Installed:
-    """Set up an emulated target; what is there already is left alone.
+    """Set up a target that runs outside this process; what is there already is left alone.
 
     Args:
         name: row of the target table.
         force: make it anew.
-        count: also fetch what counts instructions there, unless the system has it.
+        count: of an emulated CPU, also fetch what counts instructions there, unless the system has it.
         progress: told each step.
 
     Raises:
@@ -61,27 +63,43 @@ def install_target(name: str, *, force: bool = False, count: bool = False, progr
         StorageError: the disk is full.
     """
     row = target(name)
-    if row.emulated is None:
-        known = ", ".join(name for name, row in TARGETS.items() if row.emulated)
+    runtime = row.runtime
+    if runtime is None:
+        known = ", ".join(name for name, row in TARGETS.items() if row.runtime)
         raise UsageError(f"{name}: is not installed by edgecnn; these are: {known}.", next_step=row.remedy)
-    cpu = row.emulated
-    ready = row.why_not(row.provider) is None
+    if count and row.emulated is None:
+        raise UsageError(f"{name}: is not emulated; --count is for CPUs that are.", next_step="leave --count out")
+    ready = runtime.why_not() is None
     if not ready or force:
-        _require_emulator(cpu, progress)
-        if cpu.cpuinfo is not None:
-            _make_sysroot(cpu, progress, force=force)
-        if reason := row.why_not(row.provider):
+        _install(runtime, progress, force=force)
+        if reason := runtime.why_not():
             raise TargetError(f"{name}: still not available here: {reason}.", next_step=row.remedy)
-        if cpu.cpuinfo is None:
-            progress.say(f"starting this Python on {cpu.title}")
-            _prove(cpu, None)
-    counts = count and _make_counting(name, cpu, progress, force=force)
+    counts = count and isinstance(runtime, EmulatedCpu) and _make_counting(name, runtime, progress, force=force)
     return Installed(
-        target=name,
-        folder=sysroot.folder() if cpu.cpuinfo is not None else None,
-        emulator=shutil.which(cpu.emulator) or cpu.emulator,
-        unchanged=ready and not force and not counts,
+        target=name, folder=runtime.folder, program=runtime.program, unchanged=ready and not force and not counts
     )
+
+
+def _install(runtime: Runtime, progress: Progress, *, force: bool) -> None:
+    """Set up a runtime by what sets up its kind."""
+    for kind, install in INSTALLERS:
+        if isinstance(runtime, kind):
+            install(runtime, progress, force)
+            return
+    raise TypeError(f"no installer for {type(runtime).__name__}")
+
+
+def _install_emulated(cpu: EmulatedCpu, progress: Progress, force: bool) -> None:
+    _require_emulator(cpu, progress)
+    if cpu.cpuinfo is not None:
+        _make_sysroot(cpu, progress, force=force)
+    elif cpu.why_not() is None:
+        progress.say(f"starting this Python on {cpu.title}")
+        _prove(cpu, None)
+
+
+#: What sets up each kind of runtime: given it, the listener, and whether to make it anew.
+INSTALLERS: tuple[tuple[type, Callable[[Any, Progress, bool], None]], ...] = ((EmulatedCpu, _install_emulated),)
 
 
 def _make_counting(name: str, cpu: EmulatedCpu, progress: Progress, *, force: bool) -> bool:

@@ -16,13 +16,13 @@ import numpy as np
 from edgecnn.bundle.manifest import TensorSpec
 from edgecnn.errors import ModelError, StageError, TargetError, UsageError
 from edgecnn.targets import require
-from edgecnn.targets.emulated import CALL_LIMIT_S, greet
 from edgecnn.targets.emulator import EmulatedCpu
 from edgecnn.targets.native import CPU_PROVIDER, NativeSession
 from edgecnn.targets.qemu_user import compile_plugin, find_qemu
 from edgecnn.targets.session import Feed, feed
 from edgecnn.targets.session_options import DEFAULT_SESSION, session_options
 from edgecnn.targets.worker_process import WorkerProcess
+from edgecnn.targets.worker_session import greet
 
 #: getpgid, by which the emulated process marks what is to be counted.
 GETPGID = {"aarch64": 155, "x86_64": 121}
@@ -142,7 +142,7 @@ class InstructionCounter:
         return feed(pixels, spec)
 
     def _ask(self, header: Mapping[str, Any], body: bytes, model_name: str) -> None:
-        answer, _ = self._worker.ask(dict(header), body, limit_s=CALL_LIMIT_S)
+        answer, _ = self._worker.ask(dict(header), body, limit_s=_emulated(self._target).call_limit_s)
         if "error" in answer:
             raise ModelError(
                 f"{model_name} on {self._target}: ONNX Runtime failed there ({answer['error']}).",

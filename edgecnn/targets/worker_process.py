@@ -1,6 +1,6 @@
 """A process that answers frames: started, asked within time limits, and never left behind.
 
-The frames are those of :mod:`edgecnn.targets.emulated_worker`.
+The frames are those of :mod:`edgecnn.targets.worker`.
 """
 
 import json
@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import IO
 
 from edgecnn.errors import EdgecnnError, StageError
-from edgecnn.targets.emulated_worker import MAGIC, PREFIX, Header, pack
+from edgecnn.targets.worker import MAGIC, PREFIX, Header, pack
 
 _MAX_HEADER_BYTES = 2**20
 _MAX_BODY_BYTES = 2**32
@@ -119,7 +119,7 @@ class WorkerProcess:
         last = self._last_words()
         self.close()
         return StageError(
-            f"{self._name}: the emulated process failed: {what}{f' ({last})' if last else ''}.",
+            f"{self._name}: its process failed: {what}{f' ({last})' if last else ''}.",
             next_step="edgecnn targets; if it says ready, report this with the model",
         )
 

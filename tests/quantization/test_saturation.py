@@ -15,9 +15,9 @@ from edgecnn.bundle.manifest import LayerSaturation, SaturationRecord
 from edgecnn.errors import ModelError
 from edgecnn.quantization.saturation import audit_saturation
 from edgecnn.targets import reference_session
-from edgecnn.targets.emulated import greet
 from edgecnn.targets.emulator import HASWELL
 from edgecnn.targets.worker_process import WorkerProcess
+from edgecnn.targets.worker_session import greet
 from tests.integer_layers import EXPECTED, layer_model
 
 Weights = NDArray[np.int8]
@@ -150,7 +150,7 @@ Both = Callable[[bytes, NDArray[np.float32], int], tuple[NDArray[Any], NDArray[A
 @pytest.fixture(scope="module")
 def both() -> Iterator[Both]:
     """Return what answers here and on a Haswell, as [N, outputs, ...]; one emulated process serves all tests."""
-    if reason := HASWELL.why_not(""):
+    if reason := HASWELL.why_not():
         pytest.skip(f"no emulated Haswell here: {reason}")
     worker = WorkerProcess(HASWELL.command(), environment=HASWELL.environment(), name="Haswell")
     greet(worker, HASWELL, "cpu@haswell")

@@ -16,9 +16,9 @@ from edgecnn.errors import EdgecnnError, ExitCode, TargetError, UsageError
 from edgecnn.quantization.saturation import audit_saturation
 from edgecnn.targets import TARGETS, install, reference_session, running, sysroot
 from edgecnn.targets.debian import ForeignPackages
-from edgecnn.targets.emulated import EmulatedSession
 from edgecnn.targets.emulator import ARM64, CORTEX_A53, HASWELL
 from edgecnn.targets.install import install_target
+from edgecnn.targets.worker_session import WorkerSession
 from tests.emulation import plant_target
 from tests.graphs import small_cnn
 from tests.integer_layers import layer_model
@@ -115,13 +115,13 @@ def test_what_fails_leaves_nothing_and_keeps_what_was_there(
     with pytest.raises(type(error)):
         install_target(A53)
     assert list(cache.iterdir()) == []
-    assert CORTEX_A53.why_not("x") is not None
+    assert CORTEX_A53.why_not() is not None
     monkeypatch.setattr(install, "_build", good)
     install_target(A53)
     monkeypatch.setattr(install, "_build", failing(error))
     with pytest.raises(type(error)):
         install_target(A53, force=True)
-    assert CORTEX_A53.why_not("x") is None
+    assert CORTEX_A53.why_not() is None
 
 
 def test_a_full_disk_is_named(cache: Path, built: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,13 +145,13 @@ install.install_target("cpu@cortex-a53")
     killed = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert killed.stdout is not None
     assert killed.stdout.readline() == "building\n"
-    assert CORTEX_A53.why_not("x") is not None
+    assert CORTEX_A53.why_not() is not None
     with pytest.raises(TargetError, match="another edgecnn targets install is at work"):
         install_target(A53)
     killed.send_signal(signal.SIGKILL)
     killed.communicate(timeout=30)
     assert len(list(cache.iterdir())) == 1
-    assert CORTEX_A53.why_not("x") is not None
+    assert CORTEX_A53.why_not() is not None
     install_target(A53)
     assert [path.name for path in cache.iterdir()] == [sysroot.folder().name]
 
@@ -253,7 +253,7 @@ def test_a_target_of_this_environment_is_tried_before_it_counts_as_ready(
     name = plant_target(tmp_path / "good", monkeypatch)
     found = install_target(name, force=True)
     assert (found.folder, found.unchanged) == (None, False)
-    assert found.emulator.startswith(str(tmp_path))
+    assert found.program.startswith(str(tmp_path))
     plant_target(tmp_path / "bad", monkeypatch, "#!/bin/sh\necho cannot emulate >&2\nexit 1\n")
     with pytest.raises(TargetError, match="cannot emulate"):
         install_target(name, force=True)
@@ -265,7 +265,7 @@ def test_a_target_of_this_environment_is_tried_before_it_counts_as_ready(
 @pytest.fixture(scope="session")
 def arm64(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Return a cache folder in which the arm64 Python was set up with the real apt and pip."""
-    if CORTEX_A53.why_not("x") is not None and shutil.which(CORTEX_A53.emulator) is None:
+    if CORTEX_A53.why_not() is not None and shutil.which(CORTEX_A53.emulator) is None:
         pytest.skip(f"{CORTEX_A53.emulator} is not on PATH")
     folder = tmp_path_factory.mktemp("arm64")
     try:
@@ -286,7 +286,7 @@ def test_an_arm64_python_is_set_up_and_answers_on_both_cpus(arm64: Path, monkeyp
     here = reference_session(MODEL, model_name="float.onnx").run(X)
     for name in (A53, "cpu@cortex-a76"):
         with running(name, MODEL, model_name="float.onnx") as there:
-            assert isinstance(there, EmulatedSession)
+            assert isinstance(there, WorkerSession)
             np.testing.assert_allclose(there.run(X), here, rtol=1e-4, atol=1e-5)
             assert there.machine.architecture == "aarch64"
             assert ("ASIMDDP" in there.machine.cpu_features) == (name == "cpu@cortex-a76")

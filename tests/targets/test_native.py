@@ -94,7 +94,7 @@ def test_a_provider_that_does_not_run_every_node_is_refused(provider: str) -> No
 def test_nodes_that_ended_up_elsewhere_after_all_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     original = native.open_inference_session
 
-    def falls_back(model: bytes, *, model_name: str, provider: str, threads: int, weights: None) -> Any:
+    def falls_back(model: bytes, *, model_name: str, provider: str, threads: int, **_: object) -> Any:
         return original(model, model_name=model_name, provider=CPU_PROVIDER, threads=threads)
 
     monkeypatch.setattr(native, "open_inference_session", falls_back)

@@ -17,7 +17,7 @@ rows = pytest.mark.parametrize(("name", "row"), TARGETS.items(), ids=TARGETS)
 
 @rows
 def test_a_target_runs_the_whole_model_itself_or_says_why_not(name: str, row: Target) -> None:
-    if row.why_not(row.provider) is None if row.emulated else row.provider in onnxruntime.get_available_providers():
+    if row.why_not() is None if row.emulated else row.provider in onnxruntime.get_available_providers():
         session = open_session(name, DATA, model_name="float.onnx")
         assert set(session.nodes_by_provider) == {row.provider}
         assert sum(session.nodes_by_provider.values()) > 0
@@ -96,7 +96,7 @@ def test_an_unknown_target_lists_the_known_ones(name: str, ask: object) -> None:
 
 def test_a_provider_that_is_installed_but_runs_no_node_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     azure = Target(provider="AzureExecutionProvider", clock="measured", summary="a cloud", remedy="none")
-    assert azure.why_not(azure.provider) is None
+    assert azure.why_not() is None
     monkeypatch.setitem(targets.TARGETS, "azure", azure)
     with pytest.raises(TargetError, match=r"float\.onnx: AzureExecutionProvider does not run the whole model"):
         open_session("azure", DATA, model_name="float.onnx")

@@ -19,7 +19,7 @@ SOURCE = str(Path(__file__).parents[2])
 PREAMBLE = f"""
 import os, signal, sys, time
 sys.path.insert(0, {SOURCE!r})
-from edgecnn.targets.emulated_worker import PREFIX, pack, _receive, _send
+from edgecnn.targets.worker import PREFIX, pack, _receive, _send
 out, inp = os.fdopen(1, "wb"), os.fdopen(0, "rb")
 """
 ECHO = "_send(out, {'pid': os.getpid()})\nwhile got := _receive(inp): _send(out, *got)"

@@ -15,11 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgecnn.targets import emulated_worker
-from edgecnn.targets.emulated_worker import MAGIC, PREFIX, pack
+from edgecnn.targets import worker
+from edgecnn.targets.worker import MAGIC, PREFIX, pack
 from tests.graphs import evaluate, make_model, node, small_cnn
 
-WORKER = Path(emulated_worker.__file__)
+WORKER = Path(worker.__file__)
 X = np.random.default_rng(0).random((4, 3, 8, 8), np.float32)
 Frame = tuple[dict[str, Any], bytes]
 
@@ -114,8 +114,8 @@ def test_what_a_library_prints_stays_off_stdout(tmp_path: Path) -> None:
 def test_a_crash_leaves_no_core_file() -> None:
     before = resource.getrlimit(resource.RLIMIT_CORE)
     code = (
-        f"import sys; sys.path.insert(0, {str(WORKER.parent)!r}); import emulated_worker, resource;"
-        "emulated_worker._leave_no_core_file(); print(resource.getrlimit(resource.RLIMIT_CORE))"
+        f"import sys; sys.path.insert(0, {str(WORKER.parent)!r}); import worker, resource;"
+        "worker._leave_no_core_file(); print(resource.getrlimit(resource.RLIMIT_CORE))"
     )
     finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert finished.stdout.strip() == "(0, 0)"
@@ -124,7 +124,7 @@ def test_a_crash_leaves_no_core_file() -> None:
 
 def test_a_torn_frame_is_the_end() -> None:
     stream = io.BytesIO(pack({"do": "open"})[: PREFIX.size - 1])
-    assert emulated_worker._receive(stream) is None
+    assert worker._receive(stream) is None
     assert len(MAGIC) == 4
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from edgecnn.errors import ExitCode, ModelError, StageError, TargetError
 from edgecnn.targets import open_session, reference_session, running
-from edgecnn.targets.emulated import EmulatedSession
 from edgecnn.targets.emulator import WORKER, EmulatedCpu
+from edgecnn.targets.worker_session import WorkerSession
 from tests.emulation import native_cpu, needs_haswell, plant_target
 from tests.graphs import small_cnn
 
@@ -21,12 +21,13 @@ NATIVE = [sys.executable, "-P", str(WORKER)]
 
 def session(
     command: list[str] = NATIVE, cpu: EmulatedCpu | None = None, model: bytes = DATA, call_limit_s: float = 60
-) -> EmulatedSession:
-    return EmulatedSession(
+) -> WorkerSession:
+    return WorkerSession(
         model,
         model_name="int8.onnx",
         target="cpu@x",
-        cpu=cpu or native_cpu(),
+        runtime=cpu or native_cpu(),
+        clock="emulated",
         command=command,
         call_limit_s=call_limit_s,
     )
@@ -86,7 +87,7 @@ def test_another_cpu_than_asked_for_is_refused() -> None:
     [
         ("os.write(2, b'illegal opcode'); os.kill(os.getpid(), 4)", r"SIGILL \(illegal opcode\)"),
         ("os.kill(os.getpid(), 11)", "SIGSEGV"),
-        ("raise ValueError('a bad batch')", r"ONNX Runtime failed there \(a bad batch\)"),
+        ("raise ValueError('a bad batch')", r"the runtime failed there \(a bad batch\)"),
     ],
 )
 def test_what_goes_wrong_in_a_batch_is_named(statement: str, words: str) -> None:
@@ -105,8 +106,8 @@ def test_a_batch_has_a_time_limit() -> None:
 
 def test_opening_that_fails_leaves_no_process() -> None:
     code = f"""
-source = open({str(WORKER)!r}).read().replace("def _open(model: bytes, threads: int) -> Any:",
-    "def _open(model, threads):\\n    raise ValueError(f'pid {{os.getpid()}}')")
+source = open({str(WORKER)!r}).read().replace("def _open(model: bytes, header: Header) -> Any:",
+    "def _open(model, header):\\n    raise ValueError(f'pid {{os.getpid()}}')")
 exec(compile(source, "worker", "exec"), {{"__name__": "__main__"}})
 """
     with pytest.raises(StageError, match="pid") as caught:
@@ -118,7 +119,7 @@ exec(compile(source, "worker", "exec"), {{"__name__": "__main__"}})
 def test_a_target_of_the_table_is_opened_run_and_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     name = plant_target(tmp_path, monkeypatch)
     with running(name, DATA, model_name="int8.onnx") as there:
-        assert isinstance(there, EmulatedSession)
+        assert isinstance(there, WorkerSession)
         np.testing.assert_array_equal(there.run(X), reference_session(DATA, model_name="int8.onnx").run(X))
     with pytest.raises((OSError, ValueError, StageError)):
         there.run(X)
@@ -129,7 +130,7 @@ def test_an_error_in_between_closes_it_too(tmp_path: Path, monkeypatch: pytest.M
     name = plant_target(tmp_path, monkeypatch)
     with pytest.raises(KeyboardInterrupt), running(name, DATA, model_name="int8.onnx") as there:
         raise KeyboardInterrupt
-    assert isinstance(there, EmulatedSession)
+    assert isinstance(there, WorkerSession)
     assert there._worker._process.returncode is not None
 
 
@@ -137,7 +138,7 @@ def test_an_error_in_between_closes_it_too(tmp_path: Path, monkeypatch: pytest.M
 def test_an_emulated_haswell_answers_as_this_machine_does_in_float() -> None:
     before = set(Path().iterdir())
     with running("cpu@haswell", DATA, model_name="float.onnx") as there:
-        assert isinstance(there, EmulatedSession)
+        assert isinstance(there, WorkerSession)
         here = open_session("cpu", DATA, model_name="float.onnx").run(X)
         np.testing.assert_allclose(there.run(X), here, rtol=1e-5, atol=1e-5)
         assert there.machine.cpu_features == ("AVX2", "FMA3")

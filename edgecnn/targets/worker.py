@@ -1,7 +1,7 @@
-"""What the emulated Python runs: a model in, batches in, logits out.
+"""What another Python runs: a model in, batches in, logits or times out.
 
-It stands alone: the Python of another architecture has only numpy and onnxruntime, no edgecnn. Frames go over stdin
-and stdout, both ways alike::
+It stands alone: the Python of another architecture or environment has only numpy and onnxruntime, no edgecnn. Frames
+go over stdin and stdout, both ways alike::
 
     b"EDGE" | length of the header, u32 | length of the body, u64 | header, JSON | body, bytes
 
@@ -16,6 +16,7 @@ from typing import IO, Any
 MAGIC = b"EDGE"
 PREFIX = struct.Struct("<4sIQ")
 Header = dict[str, Any]
+CPU_PROVIDER = "CPUExecutionProvider"
 
 
 def pack(header: Header, body: bytes = b"") -> bytes:
@@ -36,11 +37,13 @@ def main() -> None:
         header, body = received
         try:
             if header["do"] == "open":
-                session = _open(body, header["threads"], header.get("options"))
+                session = _open(body, header)
                 _send(answers, {"nodes": _nodes_by_provider(session)})
             elif header["do"] == "count":
                 _count(session, header, body)
                 _send(answers, {})
+            elif header["do"] == "time":
+                _send(answers, {}, _time(session, header, body))
             else:
                 logits = _run(session, header, body)
                 _send(answers, {"shape": logits.shape}, logits.tobytes())
@@ -78,22 +81,32 @@ def _greeting() -> Header:
     }
 
 
-def _open(model: bytes, threads: int, told: Header | None) -> Any:
-    """Open a model; ``told`` are the words of a row of the table of session options."""
+def _open(model: bytes, header: Header) -> Any:
+    """Open a model on a provider and, unless that is asked for, on no other.
+
+    ``options`` are the words of a row of the table of session options. ``strict`` forbids what ONNX Runtime would do
+    of itself: to run on the CPU what the provider does not take.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = header["threads"]
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-    if told is not None:
+    if told := header.get("options"):
         options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, told["level"])
         for key, value in told["entries"].items():
             options.add_session_config_entry(key, value)
         for name, setting in told["attributes"].items():
             setattr(options, name, setting)
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    provider = header.get("provider", CPU_PROVIDER)
+    if provider != CPU_PROVIDER and header.get("strict", True):
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    providers = [(provider, header.get("provider_options", {}))]
+    session = onnxruntime.InferenceSession(model, options, providers=providers)
+    session.disable_fallback()
+    return session
 
 
 def _nodes_by_provider(session: Any) -> dict[str, int]:
@@ -109,6 +122,27 @@ def _run(session: Any, header: Header, body: bytes) -> Any:
     batch = numpy.frombuffer(body, header["dtype"]).reshape(header["shape"])
     (logits,) = session.run(None, {header["input"]: batch})
     return numpy.ascontiguousarray(logits, "<f4")
+
+
+def _time(session: Any, header: Header, body: bytes) -> bytes:
+    """Return the microseconds of each of some calls, float64."""
+    import gc
+    import time
+
+    import numpy
+
+    feeds = {header["input"]: numpy.frombuffer(body, header["dtype"]).reshape(header["shape"])}
+    times_ns = numpy.empty(header["calls"], numpy.int64)
+    clock = time.perf_counter_ns
+    gc.disable()
+    try:
+        for call in range(header["calls"]):
+            started = clock()
+            session.run(None, feeds)
+            times_ns[call] = clock() - started
+    finally:
+        gc.enable()
+    return (times_ns / 1e3).astype("<f8").tobytes()
 
 
 def _count(session: Any, header: Header, body: bytes) -> None:

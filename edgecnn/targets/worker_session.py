@@ -1,0 +1,152 @@
+"""Models opened by a worker: a process of its own, on an emulated CPU, in another environment, in another language."""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgecnn.bundle.manifest import MachineRecord
+from edgecnn.errors import StageError, TargetError
+from edgecnn.targets.emulator import TELLING_FEATURES
+from edgecnn.targets.native import CPU_PROVIDER, NativeSession
+from edgecnn.targets.runtime import Runtime
+from edgecnn.targets.session import Clock, Feed
+from edgecnn.targets.worker import Header
+from edgecnn.targets.worker_process import WorkerProcess
+
+#: Importing onnxruntime takes one or two seconds under emulation; a loaded machine is slower.
+START_LIMIT_S = 120.0
+
+
+class WorkerSession:
+    """A session in a process of its own; see :class:`edgecnn.targets.session.Session`.
+
+    The model is opened here first: one that is at fault is refused before the worker starts, and its input and output
+    are known. Close it, or use it in a ``with``: the process ends then, and at the latest with this one.
+    """
+
+    def __init__(
+        self, model: bytes, *, model_name: str, target: str, runtime: Runtime, clock: Clock, threads: int = 1,
+        provider: str = CPU_PROVIDER, provider_options: Mapping[str, str] | None = None, allow_cpu_nodes: int = 0,
+        command: Sequence[str] | None = None, call_limit_s: float | None = None,
+    ) -> None:  # fmt: skip
+        here = NativeSession(model, model_name=model_name, provider=CPU_PROVIDER, clock="measured", threads=1)
+        self.input, self.output = here.input, here.output
+        self.clock: Clock = clock
+        self._name = f"{model_name} on {target}"
+        self._call_limit_s = call_limit_s or runtime.call_limit_s
+        self._worker = WorkerProcess(command or runtime.command(), environment=runtime.environment(), name=self._name)
+        told = {"provider": provider, "provider_options": dict(provider_options or {}), "strict": not allow_cpu_nodes}
+        try:
+            self.machine = greet(self._worker, runtime, target)
+            answer, _ = self._ask({"do": "open", "threads": threads, **told}, runtime.adapt(model))
+            self.nodes_by_provider: dict[str, int] = answer["nodes"]
+            require_provider(self.nodes_by_provider, provider, allow_cpu_nodes, name=self._name)
+        except BaseException:
+            self.close()
+            raise
+
+    def run(self, batch: Feed) -> NDArray[np.float32]:
+        """Map a batch to logits float32 ``[N, classes]``.
+
+        Raises:
+            StageError: the worker crashed, took too long, or the runtime failed in it.
+        """
+        answer, body = self._ask({"do": "run", **self._described(batch)}, np.ascontiguousarray(batch).tobytes())
+        logits: NDArray[np.float32] = np.frombuffer(body, np.float32).reshape(answer["shape"])
+        return logits
+
+    def timed(self, batch: Feed) -> "RemoteCall":
+        """Return a call with ``batch`` that the worker itself times, where no pipe is in the way."""
+        return RemoteCall(self, batch)
+
+    def time_calls(self, batch: Feed, calls: int) -> NDArray[np.float64]:
+        """Return the microseconds of each of some calls, by the worker's clock; raises as :meth:`run`."""
+        header = {"do": "time", "calls": calls, **self._described(batch)}
+        _, body = self._ask(header, np.ascontiguousarray(batch).tobytes())
+        return np.frombuffer(body, np.float64)
+
+    def close(self) -> None:
+        """End the worker."""
+        self._worker.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _described(self, batch: Feed) -> dict[str, Any]:
+        return {"input": self.input.name, "dtype": batch.dtype.str, "shape": batch.shape}
+
+    def _ask(self, header: Header, body: bytes) -> tuple[Header, bytes]:
+        answer, data = self._worker.ask(header, body, limit_s=self._call_limit_s)
+        if "error" in answer:
+            raise StageError(
+                f"{self._name}: the runtime failed there ({answer['error']}).",
+                next_step="export the model again, and report it if that does not help",
+            )
+        return answer, data
+
+
+class RemoteCall:
+    """One call of a session in a worker, timed there."""
+
+    def __init__(self, session: WorkerSession, batch: Feed) -> None:
+        self._session, self._batch = session, batch
+
+    def __call__(self) -> None:
+        """Call once, without looking at the clock."""
+        self.time(1)
+
+    def time(self, calls: int) -> NDArray[np.float64]:
+        """Return the microseconds of each of some calls."""
+        return self._session.time_calls(self._batch, calls)
+
+
+def require_provider(nodes: Mapping[str, int], provider: str, allow_cpu_nodes: int, *, name: str) -> None:
+    """Refuse a session in which the provider that was asked for runs nothing, or others run more than was allowed.
+
+    Raises:
+        TargetError: it does.
+    """
+    if not nodes.get(provider):
+        raise TargetError(
+            f"{name}: {provider} runs no node; {_named(nodes)}.",
+            next_step="run it on cpu, or change the layers it does not take",
+        )
+    strangers = {other: count for other, count in nodes.items() if other != provider}
+    if sum(strangers.values()) > allow_cpu_nodes or set(strangers) - {CPU_PROVIDER}:
+        raise TargetError(
+            f"{name}: {_named(strangers)} in place of {provider}.",
+            next_step=f"--allow-cpu-nodes {sum(strangers.values())} accepts that; or change layers it does not take",
+        )
+
+
+def _named(nodes: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} runs {count}" for name, count in sorted(nodes.items())) or "nothing runs"
+
+
+def greet(worker: WorkerProcess, runtime: Runtime, target: str) -> MachineRecord:
+    """Wait for the worker and return what machine it sees.
+
+    Raises:
+        TargetError: it does not start, or is not what was asked for.
+    """
+    try:
+        seen = worker.greeting(limit_s=START_LIMIT_S)
+    except StageError as error:
+        raise TargetError(error.message, next_step=f"edgecnn targets install {target} --force") from error
+    if reason := runtime.differs(seen):
+        raise TargetError(f"{target}: {reason}.", next_step=f"edgecnn targets install {target} --force")
+    return MachineRecord(
+        system=seen["system"],
+        architecture=seen["machine"],
+        cpu=runtime.cpu(seen),
+        cores=seen["cores"],
+        cpu_features=tuple(name for name in TELLING_FEATURES if name in seen["features"]),
+        versions=seen["versions"],
+        load_average=round(os.getloadavg()[0], 2),
+    )
