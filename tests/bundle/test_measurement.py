@@ -2,12 +2,13 @@
 
 import json
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from edgecnn.bundle import atomic, measurement
+from edgecnn.bundle import measurement
 from edgecnn.bundle.measurement import read_measurement, require_savable, write_measurement
 from edgecnn.errors import BundleError, ExitCode
 from tests.bundles import full_latency_result, latency_result, operator_profile, tiny_result
@@ -120,9 +121,9 @@ def test_something_else_is_not_overwritten(tmp_path: Path, content: str) -> None
 
 def test_a_folder_that_is_not_there_is_refused_before_the_work(tmp_path: Path) -> None:
     path = tmp_path / "none" / "m.json"
-    for attempt in (lambda: require_savable(path), lambda: write_measurement(path, WHOLE)):
+    for attempt in (require_savable, partial(write_measurement, measurement=WHOLE)):
         with pytest.raises(BundleError, match=f"--save {path}: ") as caught:
-            attempt()
+            attempt(path)
         assert "--save FILE.json in a folder that can be written" in caught.value.next_step
     assert list(tmp_path.iterdir()) == []
 
@@ -144,7 +145,7 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pyt
     def fails(descriptor: int) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(atomic.os, "fsync", fails)
+    monkeypatch.setattr(os, "fsync", fails)
     with pytest.raises(BundleError, match="--save"):
         write_measurement(path, made_up())
     assert path.read_bytes() == before

@@ -7,7 +7,7 @@ import pytest
 from edgecnn.bundle.measurement import read_measurement
 from edgecnn.errors import BundleError, UsageError
 from edgecnn.measure import operators
-from edgecnn.measure.bench_settings import BenchSettings
+from edgecnn.measure.bench_settings import BenchSettings, combinations
 from edgecnn.pipeline.context import Options
 from edgecnn.pipeline.measurement import MeasureSettings, take_measurement
 from edgecnn.pipeline.verdict import Gates
@@ -40,9 +40,8 @@ def test_everything_asked_for_is_in_the_file(bundle_copy: Path, tmp_path: Path) 
 
 
 def test_one_profile_for_each_batch_whatever_it_is_called_through(bundle_copy: Path) -> None:
-    settings = [
-        BenchSettings(pairs=6, rounds=1, seconds=0.05, batch=b, through=w) for b in (1, 2) for w in ("run", "iobinding")
-    ]  # type: ignore[arg-type]
+    base = BenchSettings(pairs=6, rounds=1, seconds=0.05)
+    settings = combinations(base, batches=[1, 2], threads=[1], through=["run", "iobinding"])
     found = take_measurement(
         settings=MeasureSettings(bench=settings, profile=True), options=Options(bundle=bundle_copy)
     )
