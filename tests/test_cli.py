@@ -34,7 +34,7 @@ from tests.golden_files import assert_golden
 from tests.program import edgecnn, environment
 
 STAGES = ("train", "export", "simplify", "quantize", "validate", "bench", "report")
-READERS = ("targets", "inspect", "profile")
+READERS = ("targets", "inspect", "profile", "compare")
 COMMANDS = ("run", *STAGES, "tune", "sensitivity", *READERS)
 RUN = ("run", "--data", "digits", "--epochs", "2", "--max-drop", "100", "--tune-seconds", "0")
 QUICK = ("--pairs", "6", "--rounds", "1", "--seconds", "0.1")
@@ -216,7 +216,7 @@ JSON_FIELDS: dict[tuple[str, ...], set[str]] = {
     ("quantize", "--force"): ARTIFACTS,
     ("sensitivity", "--images", "64", "--held-out", "64"): {"bundle", "recipe", "n", "whole", "layers"},
     ("validate",): {"bundle", "n", "results", "saturation", "fusion", "verdict"},
-    ("bench", *QUICK): {"bundle", "machine", "results"},
+    ("bench", *QUICK): {"bundle", "machine", "results", "profiles", "protocol"},
     ("report",): ARTIFACTS,
 }
 
@@ -314,11 +314,8 @@ def test_validate_as_json_has_the_figures_of_the_manifest(call: Call, bundle: Pa
 def test_bench_as_json_has_the_figures_of_the_manifest(call: Call, bundle: Path) -> None:
     found = call("bench", "--bundle", bundle, *QUICK, "--json").json
     (row,) = found["results"]
-    assert row.keys() == {
-        "target", "batch", "threads", "clock", "float", "int8", "speedup", "verdict", "pairs", "rounds",
-        "pinned_cpus",
-    }  # fmt: skip
     (record,) = read_manifest(bundle).latency
+    assert row == record.model_dump(mode="json", exclude={"machine", "measured_at"})
     assert row["float"] == record.float_latency.model_dump()
     assert row["int8"] == record.int8_latency.model_dump()
     assert row["speedup"] == record.speedup.model_dump()
@@ -376,6 +373,87 @@ def test_a_faster_int8_passes_where_speed_is_required(call: Call, bundle: Path) 
     assert "times as fast as float here" in found.out
 
 
+def test_a_machine_too_noisy_to_answer_is_said_and_fails_only_a_gate(call: Call, bundle: Path) -> None:
+    wish = ("--until", "0.000001%", "--max-seconds", "0.01")
+    found = call("bench", "--bundle", bundle, *QUICK, *wish)
+    assert found.code == 0
+    assert "too noisy to answer" in found.out
+    plant(bundle, "float.onnx", slow_model())
+    plant(bundle, "int8.onnx", fast_model())
+    found = call("bench", "--bundle", bundle, *QUICK, *wish, "--require-speedup")
+    assert found.code == 1
+    assert "too noisy to answer" in found.out
+    assert "FAILED" in found.out
+
+
+def test_several_batches_and_ways_are_rows_of_one_table(call: Call, bundle: Path) -> None:
+    ways = ("--batch", "1", "--batch", "2", "--through", "run", "--through", "iobinding")
+    found = call("bench", "--bundle", bundle, *QUICK, *ways)
+    assert found.code == 0
+    assert found.out.count("Latency, microseconds") == 1
+    for place in ("cpu: ", "cpu, iobinding: ", "cpu, batch 2: ", "cpu, batch 2, iobinding: "):
+        assert f"\n{place}" in found.out
+
+
+def test_a_profile_names_the_layers(call: Call, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgecnn.measure.operators.PROFILE_S", 0.01)
+    found = call("bench", "--bundle", bundle, *QUICK, "--profile")
+    assert found.code == 0
+    for words in ("Layers on cpu, batch 1, 1 threads", "node_conv2d_1", "only converts or rearranges", "QLinearConv"):
+        assert words in found.out
+
+
+def test_the_protocol_in_short_is_marked(call: Call, bundle: Path) -> None:
+    protocol = ("--protocol", "mlperf-tiny", "--seconds", "0.02")
+    found = call("bench", "--bundle", bundle, *protocol)
+    assert found.code == 0
+    assert "MLPerf Tiny, median of 5 windows" in found.out
+    assert "NOT according to the protocol: windows of 0.02 s; the protocol asks for 10 s" in found.out
+    assert "Latency, microseconds" not in found.out
+
+
+def test_what_was_saved_is_compared(call: Call, bundle: Path, tmp_path: Path) -> None:
+    file = tmp_path / "m.json"
+    assert call("bench", "--bundle", bundle, *QUICK, "--save", file).code == 0
+    found = call("compare", bundle, file, "--fail-if-slower", "5%")
+    assert found.code == 0
+    assert "int8.onnx: the same file" in found.out
+    assert "passed" in found.out
+    plant(bundle, "int8.onnx", slow_model())
+    assert call("bench", "--bundle", bundle, *QUICK).code == 0
+    found = call("compare", file, bundle, "--fail-if-slower", "5%")
+    assert found.code == 1
+    assert "FAILED" in found.out
+    assert call("compare", file, bundle).code == 0
+    view = call("compare", file, bundle, "--fail-if-slower", "5%", "--json")
+    assert (view.code, view.json["verdict"]) == (1, "failed")
+
+
+@pytest.mark.parametrize("limit", ["5", "0%", "-5%", "100%", "lots"])
+def test_a_limit_that_is_no_percentage_is_refused(call: Call, bundle: Path, limit: str) -> None:
+    found = call("compare", bundle, bundle, "--fail-if-slower", limit)
+    assert found.code == 2
+    assert "--fail-if-slower: expected a share above 0% and below 100%" in found.err
+
+
+def test_a_torn_file_is_bad_input(call: Call, bundle: Path, tmp_path: Path) -> None:
+    file = tmp_path / "m.json"
+    file.write_text('{"format": "edgecnn-measurement", "schema')
+    found = call("compare", bundle, file)
+    assert (found.code, found.out) == (3, "")
+    assert "expected a measurement of edgecnn" in found.err
+
+
+def test_a_place_that_cannot_be_written_is_bad_input_and_nothing_is_measured(
+    call: Call, bundle: Path, tmp_path: Path
+) -> None:
+    before = snapshot(bundle)
+    found = call("bench", "--bundle", bundle, *QUICK, "--save", tmp_path / "none" / "m.json")
+    assert (found.code, found.out) == (3, "")
+    assert "--save" in found.err
+    assert snapshot(bundle) == before
+
+
 @pytest.mark.parametrize(("size", "code", "word"), [("1kB", 1, "FAILED"), ("1MiB", 0, "PASSED")])
 def test_the_size_gate(call: Call, bundle: Path, size: str, code: int, word: str) -> None:
     found = call(*RUN, "--bundle", bundle, "--max-size", size)
@@ -403,6 +481,21 @@ def test_the_size_gate(call: Call, bundle: Path, size: str, code: int, word: str
         ("bench", "--seconds", "nan"),
         ("bench", "--seconds", "inf"),
         ("bench", "--seconds", "0"),
+        ("bench", "--batch", "1", "--batch", "-3"),
+        ("bench", "--threads", "0"),
+        ("bench", "--through", "dma"),
+        ("bench", "--pairs", "1001"),
+        ("bench", "--until", "0%"),
+        ("bench", "--until", "2"),
+        ("bench", "--until", "-1%"),
+        ("bench", "--until", "two percent"),
+        ("bench", "--max-seconds", "0"),
+        ("bench", "--max-seconds", "nan"),
+        ("bench", "--protocol", "mlperf"),
+        ("bench", "--protocol", "mlperf-tiny", "--batch", "8"),
+        ("bench", "--protocol", "mlperf-tiny", "--until", "2%"),
+        ("bench", "--protocol", "mlperf-tiny", "--seconds", "-1"),
+        ("bench", "--protocol", "mlperf-tiny", "--require-speedup"),
         ("quantize", "--recipe", "int4"),
         ("quantize", "--seed", "-1"),
         ("quantize", "--max-drop", "nan"),

@@ -4,7 +4,7 @@ import re
 
 from edgecnn.errors import UsageError
 
-_PERCENT = re.compile(r"(\d{1,3}(?:\.\d{1,6})?)%")
+_PERCENT = re.compile(r"(\d{1,3}(?:\.\d{1,6})?)%", re.ASCII)
 
 
 def parse_percent(option: str, text: str) -> float:

@@ -23,14 +23,15 @@ def profile_items(profiles: Sequence[OperatorProfile]) -> "list[RenderableType]"
         items += [layers_table(where, profile.layers), slower_sentence(profile)]
         items += [overhead_sentence("float", profile.float_model), overhead_sentence("int8", profile.int8_model)]
         items += [operators_table("float", profile.float_model), operators_table("int8", profile.int8_model)]
+        items.append(
+            plain(f"{where}: medians over {_runs(profile)} runs, with about 1 us of the profiler's own in each.")
+        )
     return items
 
 
 def layers_table(where: str, layers: Sequence[LayerTimes]) -> "Table":
     """Return every layer with its time in both models."""
-    table = new_table(
-        f"Layers on {where}; us, with about 1 us of the profiler's own", "layer", "op", "float", "int8", ""
-    )
+    table = new_table(f"Layers on {where}, us", "layer", "op", "float", "int8", "")
     for layer in layers:
         word = plain("SLOWER in int8" if layer.slower_in_int8 else "")
         table.add_row(plain(layer.layer), layer.op, _us(layer.float_us), _us(layer.int8_us), word)
@@ -59,12 +60,17 @@ def overhead_sentence(name: str, model: ModelProfile) -> "Text":
 def operators_table(name: str, model: ModelProfile) -> "Table":
     """Return the operators that take longest."""
     ordered = sorted(model.operators, key=lambda operator: -operator.us)
-    title = f"{name}: the longest of {len(ordered)} operators, over {model.runs} runs"
-    table = new_table(title, "operator", "type", "layer", "us", "share")
+    title = f"{name}: longest of {len(ordered)} operators, us"
+    table = new_table(title, "operator", "type", "layer", "median", "share")
     for operator in ordered[:SHOWN]:
         row = (operator.op, plain(operator.layer or ""), f"{operator.us:.1f}", f"{operator.share:.1%}")
         table.add_row(plain(operator.name), *row)
     return table
+
+
+def _runs(profile: OperatorProfile) -> str:
+    counts = sorted({profile.float_model.runs, profile.int8_model.runs})
+    return " and ".join(map(str, counts))
 
 
 def _us(value: float | None) -> str:

@@ -64,5 +64,5 @@ def test_a_process_that_never_ends_is_stopped(monkeypatch: pytest.MonkeyPatch, t
 
 
 def test_windows_does_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory.sys, "platform", "win32")
+    monkeypatch.setattr(sys, "platform", "win32")
     assert peak_memory_bytes(fast_model(), BATCH, provider="CPUExecutionProvider", threads=1) is None

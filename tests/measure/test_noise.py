@@ -67,7 +67,7 @@ def test_what_is_small_by_chance_or_unknown_is_not(changed: dict[str, Any]) -> N
 
 def test_a_trend_is_the_change_over_the_whole_measurement() -> None:
     found = trend(np.linspace(100, 120, 21))
-    assert (found.tau, found.change) == (1, pytest.approx(20 / 110))
+    assert (found.tau, found.change) == pytest.approx((1, 20 / 110))
     assert found.p_value < 1e-6
     assert trend(np.full(10, 5.0)) == Trend(tau=0, p_value=1, change=0)
 
@@ -112,7 +112,7 @@ def test_shares_are_of_the_time_the_cpu_had(computer: Computer, monkeypatch: pyt
     computer.pass_us(10e6)
     computer.steal_s, computer.other_s, computer.switches = 1.0, 2.5, 107
     found = watch.finish(np.array([3.0, 3.0, 3.0]), sessions=6, unsteady_sessions=0)
-    assert (found.steal, found.other_load) == (pytest.approx(0.1), pytest.approx(0.25))
+    assert (found.steal, found.other_load) == pytest.approx((0.1, 0.25))
     assert (found.seconds, found.involuntary_switches) == (10, 100)
     assert [words.split()[0] for words in found.warnings] == ["the", "other"]
 

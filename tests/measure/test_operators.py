@@ -1,6 +1,7 @@
 """Operators timed by ONNX Runtime's profiler; no figure of this machine is asserted."""
 
 import json
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +45,7 @@ def test_every_operator_of_both_models_is_timed(monkeypatch: pytest.MonkeyPatch)
 
 def test_nothing_of_the_profiler_is_left_in_the_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(operators.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(operators, "PROFILE_S", 0.01)
     profile_operators((profiled(fast_model()), profiled(fast_model())), provider="CPUExecutionProvider", threads=1)
     assert list(tmp_path.iterdir()) == []
@@ -52,10 +53,10 @@ def test_nothing_of_the_profiler_is_left_in_the_folder(monkeypatch: pytest.Monke
 
 def test_the_first_runs_are_left_out(tmp_path: Path) -> None:
     trace = tmp_path / "trace.json"
-    events = [{"cat": "Session", "name": "model_run", "dur": 1}]
+    events: list[dict[str, object]] = [{"cat": "Session", "name": "model_run", "dur": 1}]
     for us in (900, 800, 10, 11, 12):
-        events.append({"cat": "Node", "name": "conv_kernel_time", "dur": us, "args": {"op_name": "Conv"}})  # type: ignore[dict-item]
-        events.append({"cat": "Node", "name": "conv_fence_before", "dur": 5, "args": {"op_name": "Conv"}})  # type: ignore[dict-item]
+        events.append({"cat": "Node", "name": "conv_kernel_time", "dur": us, "args": {"op_name": "Conv"}})
+        events.append({"cat": "Node", "name": "conv_fence_before", "dur": 5, "args": {"op_name": "Conv"}})
     trace.write_text(json.dumps(events))
     assert operators._read(trace, "m", skip=2) == [("conv", "Conv", [10, 11, 12])]
     with pytest.raises(StageError, match="some without a run after the warm-up"):

@@ -1,6 +1,7 @@
 """What the system tells of its CPUs, from made-up files."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -68,5 +69,5 @@ def test_this_system_counts_up() -> None:
 def test_windows_has_no_load_average_and_counts_no_switches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "getloadavg", raising=False)
     assert system.load_average() is None
-    monkeypatch.setattr(system.sys, "platform", "win32")
+    monkeypatch.setattr(sys, "platform", "win32")
     assert system.involuntary_switches() is None

@@ -1,6 +1,7 @@
 """Stage 6: is int8 faster than float? The judgement, the record and the gate; no figure is asserted."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ import pytest
 
 from edgecnn.errors import BundleError, TargetError, UsageError
 from edgecnn.measure import latency
+from edgecnn.measure.bench_settings import combinations
 from edgecnn.measure.latency import BenchSettings
-from edgecnn.pipeline.bench import _noise, bench
+from edgecnn.pipeline.bench import Models, bench
 from edgecnn.pipeline.context import Options
 from edgecnn.pipeline.export import export
 from edgecnn.pipeline.export_settings import ExportSettings
@@ -46,9 +48,9 @@ def test_both_models_are_timed_and_the_machine_is_named(bundle_copy: Path) -> No
 def test_who_types_bench_sees_it_measured(bundle_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     measured: list[int] = []
 
-    def compare_latency(*arguments: Any) -> latency.PairedLatency:
+    def compare_latency(*arguments: Any, **more: Any) -> latency.PairedLatency:
         measured.append(1)
-        return latency.compare_latency(*arguments)
+        return latency.compare_latency(*arguments, **more)
 
     monkeypatch.setattr("edgecnn.pipeline.bench.compare_latency", compare_latency)
     for _ in range(2):
@@ -142,11 +144,54 @@ def test_a_changed_model_is_not_benched(bundle_copy: Path) -> None:
 
 
 def test_the_pictures_fed_are_noise_and_the_same_every_time() -> None:
-    pixels = _noise(4, 32, 48, seed=7)
+    models = Models(of_float=b"", of_int8=b"", height=32, width=48)
+    pixels = models.noise(4, seed=7)
     assert (pixels.shape, pixels.dtype) == ((4, 32, 48, 3), np.dtype(np.uint8))
-    assert np.array_equal(pixels, _noise(4, 32, 48, seed=7))
-    assert not np.array_equal(pixels, _noise(4, 32, 48, seed=8))
+    assert np.array_equal(pixels, models.noise(4, seed=7))
+    assert not np.array_equal(pixels, models.noise(4, seed=8))
     assert len(np.unique(pixels)) == 256
+
+
+def test_costs_and_noise_are_recorded_beside_the_times(bundle_copy: Path) -> None:
+    _, (found,), _ = bench(settings=QUICK, options=Options(bundle=bundle_copy))
+    for startup, name in ((found.float_startup, "float.onnx"), (found.int8_startup, "int8.onnx")):
+        assert startup is not None
+        assert startup.size_bytes == (bundle_copy / name).stat().st_size
+        assert startup.load_us > startup.first_us > 0
+        if startup.peak_memory_bytes is not None:
+            assert startup.runtime_memory_bytes is not None
+            assert startup.peak_memory_bytes > startup.runtime_memory_bytes
+    assert len(found.float_medians_us) == len(found.int8_medians_us) == found.pairs == 6
+    assert found.float_latency.max_us is not None
+    assert found.float_latency.max_us >= found.float_latency.p99_us
+    assert found.noise is not None
+    assert (found.noise.sessions, found.precision, found.through) == (12, None, "run")
+
+
+def test_every_combination_is_a_row_of_its_own(bundle_copy: Path) -> None:
+    wanted = combinations(QUICK, batches=[1, 2], threads=[1], through=["run", "iobinding"])
+    outcome, results, _ = bench(settings=wanted, options=Options(bundle=bundle_copy))
+    places = [(1, "run"), (1, "iobinding"), (2, "run"), (2, "iobinding")]
+    assert [(row.batch, row.through) for row in results] == places
+    recorded = outcome.manifest.stages["bench"].settings
+    assert recorded["batch"] == [1, 1, 2, 2]
+    assert (recorded["threads"], recorded["pairs"]) == (1, 6)
+    again, results, _ = bench(settings=wanted[1:2], options=Options(bundle=bundle_copy))
+    assert [(row.batch, row.through) for row in results] == [(1, "iobinding")]
+    assert len(again.manifest.latency) == 4
+
+
+def test_a_gate_is_not_passed_on_a_machine_too_noisy_to_answer(bundle_copy: Path) -> None:
+    plant(bundle_copy, "float.onnx", slow_model())
+    plant(bundle_copy, "int8.onnx", fast_model())
+    settings = replace(QUICK, until=1e-9, max_seconds=0.01)
+    gates = Gates(require_speedup=True)
+    _, (found,), verdict = bench(settings=settings, gates=gates, options=Options(bundle=bundle_copy))
+    assert (found.verdict, found.too_noisy) == ("faster", True)
+    assert (verdict.passed, verdict.exit_code) == (False, 1)
+    assert "**too noisy to answer**" in (bundle_copy / "report.md").read_text()
+    _, _, verdict = bench(settings=settings, options=Options(bundle=bundle_copy))
+    assert verdict.exit_code == 0
 
 
 def test_the_made_up_result_of_these_tests_is_a_valid_one() -> None:

@@ -5,15 +5,20 @@ from pathlib import Path
 
 import pytest
 
+from edgecnn.bundle.comparison import ComparedPlace, ComparisonRecord, Figure, Ratio
 from edgecnn.bundle.manifest import Check
 from edgecnn.pipeline.verdict import Gates, check_drop
 from edgecnn.report import views
 from tests.bundles import (
     emulated_result,
     fixed_manifest,
+    full_latency_result,
     fusion_record,
     latency_result,
+    measurement,
+    operator_profile,
     saturation_record,
+    tiny_result,
     validation_result,
 )
 
@@ -60,25 +65,67 @@ def test_a_target_elsewhere_is_held_against_this_cpu() -> None:
     assert view["fusion"]["unfused"][0] == {"layer": "gate_1", "op": "Mul", "reason": "left in float on purpose"}
 
 
+LATENCY = {"p50_us", "p90_us", "p99_us", "n", "max_us", "images_per_second"}
+
+
 def test_latency_has_exactly_its_fields() -> None:
-    view = views.latency_view("artifacts/x", [latency_result(), latency_result(batch=8)])
-    assert view.keys() == {"bundle", "machine", "results"}
+    view = views.latency_view("artifacts/x", measurement(latency_result(), full_latency_result()))
+    assert view.keys() == {"bundle", "machine", "results", "profiles", "protocol"}
     assert view["machine"].keys() == {
         "system", "architecture", "cpu", "cores", "cpu_features", "versions", "load_average",
     }  # fmt: skip
     for row in view["results"]:
         assert row.keys() == {
-            "target", "batch", "threads", "clock", "float", "int8", "speedup", "verdict", "pairs", "rounds",
+            "target", "batch", "threads", "through", "clock", "float", "int8", "speedup", "verdict", "precision",
+            "float_startup", "int8_startup", "noise", "float_medians_us", "int8_medians_us", "pairs", "rounds",
             "pinned_cpus",
         }  # fmt: skip
-        assert row["float"].keys() == row["int8"].keys() == {"p50_us", "p90_us", "p99_us", "n"}
+        assert row["float"].keys() == row["int8"].keys() == LATENCY
         assert row["speedup"].keys() == {"median", "low", "high"}
-    first = view["results"][0]
+    first, full = view["results"]
     assert (first["float"]["p50_us"], first["int8"]["p50_us"], first["speedup"]["low"]) == (23.51, 38.14, 0.6012)
+    assert (first["noise"], first["precision"]) == (None, None)
+    assert full["precision"] == {"asked": 0.0211, "found": 0.0373, "met": False, "max_seconds": 121.5}
+    assert full["noise"]["warnings"] == ["the hypervisor took 1% of the CPU's time for others"]
+    assert full["float_startup"]["peak_memory_bytes"] == 57192449
+    assert (view["profiles"], view["protocol"]) == ([], None)
+
+
+def test_a_profile_and_a_protocol_are_shown_whole() -> None:
+    view = views.latency_view("b", measurement(profiles=(operator_profile(),), protocol=tiny_result()))
+    (profile,) = view["profiles"]
+    assert profile["layers"][0]["slower_in_int8"] is True
+    assert len(profile["int8_model"]["operators"]) == 4
+    assert view["protocol"]["int8_model"]["windows"][1] == 24123.4
+    assert view["machine"]["cpu"] == "Example CPU @ 2.50GHz"
 
 
 def test_no_result_no_machine() -> None:
-    assert views.latency_view("b", []) == {"bundle": "b", "machine": None, "results": []}
+    view = views.latency_view("b", measurement())
+    assert view == {"bundle": "b", "machine": None, "results": [], "profiles": [], "protocol": None}
+
+
+COMPARISON = ComparisonRecord(
+    a="x",
+    b="y",
+    places=(
+        ComparedPlace(
+            place="cpu", figures=(Figure(name="p50", model="int8", unit="us", a=1, b=2, ratio=Ratio(median=2.0)),)
+        ),
+    ),
+    only_a=(),
+    only_b=("z",),
+    notes=("n",),
+)
+
+
+def test_a_comparison_shows_its_figures_and_the_verdict() -> None:
+    check = Check(name="int8 time, cpu", measured=2.0, limit=1.05, unit="times, at most", passed=False)
+    view = views.comparison_view(COMPARISON, [check], "failed")
+    assert view.keys() == {"a", "b", "places", "only_a", "only_b", "notes", "checks", "verdict"}
+    (place,) = view["places"]
+    assert place["figures"][0]["ratio"] == {"median": 2.0, "low": None, "high": None}
+    assert (view["checks"][0]["passed"], view["verdict"]) == (False, "failed")
 
 
 def test_a_stage_shows_its_files() -> None:
@@ -127,7 +174,10 @@ def test_an_error_is_an_object_of_its_own() -> None:
             fusion_record(),
         ),
         views.installed_view("cpu@haswell", None, "/usr/bin/qemu", unchanged=True),
-        views.latency_view("b", [latency_result()]),
+        views.latency_view(
+            "b", measurement(full_latency_result(), profiles=(operator_profile(),), protocol=tiny_result())
+        ),
+        views.comparison_view(COMPARISON, [], "passed"),
         views.artifacts_view("b", fixed_manifest().artifacts, "passed", unchanged=False),
         views.run_view("b", fixed_manifest(), []),
     ],
@@ -138,8 +188,25 @@ def test_every_view_is_json_and_every_field_is_documented(view: views.Json) -> N
     nested = [row["int8_against_cpu"] for row in view.get("results", []) if row.get("int8_against_cpu")]
     audited = [view["saturation"], *view["saturation"]["layers"]] if view.get("saturation") else []
     fused = [view["fusion"], *view["fusion"]["unfused"]] if view.get("fusion") else []
-    for row in (view, *view.get("results", []), *nested, *audited, *fused):
+    for row in (view, *view.get("results", []), *nested, *audited, *fused, *measured(view), *compared(view)):
         assert [name for name in row if f'"{name}"' not in document] == []
+
+
+def measured(view: views.Json) -> list[views.Json]:
+    """Return every object within a measurement."""
+    rows = [row for row in view.get("results", []) if "noise" in row]
+    inner = [row[name] for row in rows for name in ("float", "precision", "float_startup", "noise")]
+    inner += [row["noise"]["trend"] for row in rows]
+    profiles, protocol = view.get("profiles", []), view.get("protocol")
+    models = [profile["int8_model"] for profile in profiles]
+    inner += [*profiles, *models, *(model["operators"][0] for model in models), *(p["layers"][0] for p in profiles)]
+    return [*inner, *([protocol, protocol["int8_model"]] if protocol else [])]
+
+
+def compared(view: views.Json) -> list[views.Json]:
+    """Return every object within a comparison."""
+    figures = [figure for place in view.get("places", []) for figure in place["figures"]]
+    return [*view.get("places", []), *figures, *(figure["ratio"] for figure in figures)]
 
 
 def test_a_check_is_shown_whole() -> None:
