@@ -17,12 +17,14 @@ from edgecnn.bundle.manifest import (
     ValidationResult,
 )
 from edgecnn.bundle.revision import superseded, without
+from edgecnn.bundle.tuning import RecommendationRecord, TuningRecord
 
 STAGES: tuple[StageName, ...] = get_args(StageName)
 OUTPUTS: dict[StageName, tuple[str, ...]] = {
     "train": ("model.pt",),
     "export": ("float.onnx",),
     "simplify": ("float.onnx",),
+    "tune": ("float_tuned.onnx",),
     "quantize": ("int8.onnx",),
     "validate": (),
     "bench": (),
@@ -59,6 +61,8 @@ def finished(*stages: StageName) -> Manifest:
         validation=(claim(ValidationResult, target="cpu"),),
         latency=(claim(LatencyResult, target="cpu"),),
         checks=(claim(Check, name="drop"),),
+        tuning=claim(TuningRecord, target="cpu"),
+        recommendation=claim(RecommendationRecord, target="cpu"),
     )
 
 
@@ -72,13 +76,13 @@ def test_only_stages_that_were_done_are_ended() -> None:
     assert superseded(finished(), "train", record("train")) == set()
 
 
-@pytest.mark.parametrize("stage", ["train", "simplify", "quantize", "report"])
+@pytest.mark.parametrize("stage", ["train", "simplify", "tune", "quantize", "report"])
 def test_the_same_output_ends_nothing(stage: StageName) -> None:
     assert superseded(finished(*STAGES), stage, record(stage)) == set()
 
 
 def test_the_same_export_ends_what_follows_once_simplify_has_replaced_its_file() -> None:
-    later = {"quantize", "validate", "bench", "report"}
+    later = {"tune", "quantize", "validate", "bench", "report"}
     assert superseded(finished(*STAGES), "export", record("export")) == later | {"simplify"}
     assert superseded(finished("train", "export", "quantize"), "export", record("export")) == set()
 
@@ -86,6 +90,11 @@ def test_the_same_export_ends_what_follows_once_simplify_has_replaced_its_file()
 @pytest.mark.parametrize("stage", ["validate", "bench"])
 def test_a_new_measurement_ends_the_report_although_no_file_changed(stage: StageName) -> None:
     assert superseded(finished(*STAGES), stage, record(stage)) == {"report"}
+
+
+def test_a_tuning_belongs_to_the_float_model_and_not_to_int8() -> None:
+    assert "tune" in superseded(finished(*STAGES), "simplify", record("simplify", "1"))
+    assert "tune" not in superseded(finished(*STAGES), "quantize", record("quantize", "1"))
 
 
 def test_a_stage_done_for_the_first_time_ends_what_was_made_without_it() -> None:
@@ -99,6 +108,7 @@ def test_without_takes_out_records_artifacts_and_parity_of_the_stages() -> None:
     assert [(a.stage, a.path) for a in left.artifacts] == [
         ("train", "model.pt"),
         ("export", "float.onnx"),
+        ("tune", "float_tuned.onnx"),
         ("quantize", "int8.onnx"),
     ]
     assert [p.stage for p in left.parity] == ["export"]
@@ -111,6 +121,7 @@ def test_without_takes_out_records_artifacts_and_parity_of_the_stages() -> None:
 @pytest.mark.parametrize(
     ("stage", "cleared"),
     [
+        ("tune", {"tuning", "recommendation"}),
         ("quantize", {"calibration"}),
         ("validate", {"validation", "checks"}),
         ("bench", {"latency", "checks"}),
@@ -119,7 +130,7 @@ def test_without_takes_out_records_artifacts_and_parity_of_the_stages() -> None:
 )
 def test_without_takes_out_the_claims_of_the_stage_and_no_others(stage: StageName, cleared: set[str]) -> None:
     left = without(finished(*STAGES), {stage})
-    claims = ("calibration", "validation", "latency", "checks")
+    claims = ("calibration", "validation", "latency", "checks", "tuning", "recommendation")
     assert {name for name in claims if not getattr(left, name)} == cleared
 
 

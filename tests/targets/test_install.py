@@ -12,13 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgecnn.errors import EdgecnnError, ExitCode, TargetError, UsageError
+from edgecnn.errors import EdgecnnError, ExitCode, ModelError, TargetError, UsageError
 from edgecnn.quantization.saturation import audit_saturation
 from edgecnn.targets import TARGETS, install, reference_session, running, sysroot
 from edgecnn.targets.debian import ForeignPackages
 from edgecnn.targets.emulator import ARM64, CORTEX_A53, HASWELL
 from edgecnn.targets.install import install_target
 from edgecnn.targets.worker_session import WorkerSession
+from edgecnn.targets.instructions import InstructionCounter, count_instructions
 from tests.emulation import plant_target
 from tests.graphs import small_cnn
 from tests.integer_layers import layer_model
@@ -259,6 +260,31 @@ def test_a_target_of_this_environment_is_tried_before_it_counts_as_ready(
         install_target(name, force=True)
 
 
+def test_counting_is_fetched_when_asked_for_and_proved(
+    cache: Path, built: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    did: list[str] = []
+
+    class Counter:
+        def __init__(self, name: str) -> None:
+            did.append(f"count on {name}")
+
+        def __enter__(self) -> None: ...
+
+        def __exit__(self, *_: object) -> None: ...
+
+    monkeypatch.setattr(install, "InstructionCounter", Counter)
+    monkeypatch.setattr(install, "install_qemu", lambda progress: did.append("fetch"))
+    monkeypatch.setattr(install, "find_qemu", lambda architecture: None)
+    install_target(A53)
+    assert did == [], "only who asks for it gets it"
+    assert not install_target(A53, count=True).unchanged
+    assert did == ["fetch", f"count on {A53}"]
+    monkeypatch.setattr(install, "find_qemu", lambda architecture: ["qemu"])
+    assert install_target(A53, count=True).unchanged
+    assert did[2:] == [f"count on {A53}"]
+
+
 # The real thing.
 
 
@@ -311,3 +337,19 @@ def test_what_the_audit_says_of_arm_is_so_there(arm64: Path, monkeypatch: pytest
                 assert (there.run(batch).ravel() != here).tolist() == expected
         audited = audit_saturation(model, name="x").may_overflow_on_arm["layer"]
         assert audited == sum(differ[A53])
+
+
+def test_instructions_are_counted_and_repeat_to_the_last_one(arm64: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGECNN_CACHE", str(arm64))
+    if shutil.which("cc") is None:
+        pytest.skip("no C compiler is on PATH")
+    install_target(A53, count=True)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), np.uint8)
+    counts = [count_instructions(A53, MODEL, pixels[:1]) for _ in range(2)]
+    assert counts[0] == counts[1]
+    with InstructionCounter(A53) as counter:
+        assert counter.count(MODEL, pixels[:1], model_name="one") == counts[0]
+        assert counter.count(MODEL, pixels, model_name="two images") > counts[0] * 1.01
+        assert counter.machine.architecture == "aarch64"
+        with pytest.raises(ModelError, match="cannot load it"):
+            counter.count(MODEL[:-50], pixels, model_name="torn")
