@@ -1,9 +1,17 @@
-"""Attributes of nodes, as Python values."""
+"""What a node says of itself: its operator, and its attributes as Python values."""
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from onnx import NodeProto
+
+
+def operator(node: "NodeProto") -> str:
+    """Return which of ONNX's own operators a node is; empty for one of another domain, whatever its name.
+
+    ONNX Runtime has operators of its own by the same names, QuantizeLinear and MaxPool among them.
+    """
+    return str(node.op_type) if node.domain in ("", "ai.onnx") else ""
 
 
 def attribute(node: "NodeProto", name: str, default: Any) -> Any:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecnn.rewriting.attributes import attribute
+from edgecnn.rewriting.attributes import attribute, operator
 from edgecnn.rewriting.block_choice import choose_blocking, fits_kernels
 from edgecnn.rewriting.blocks import Blocking, Convolution, blocked_weight, for_each_output
 from edgecnn.rewriting.convolution import read_convolution
@@ -54,7 +54,7 @@ def block_convolutions(editor: Editor, nodes: "list[NodeProto]", *, name: str, p
 
 
 def _block(editor: Editor, node: "NodeProto", say: "partial[Site]", *, pad: bool) -> Site | None:
-    layer = quantized_layer(editor, node) if node.op_type == "Conv" else None
+    layer = quantized_layer(editor, node) if operator(node) == "Conv" else None
     if layer is None or layer.weight.values.ndim != 4 or attribute(node, "group", 1) != 1:
         return None
     if not has_signed_symmetric_weights(layer):

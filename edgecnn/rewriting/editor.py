@@ -1,6 +1,7 @@
 """A graph that is being rewritten: who makes a tensor, who reads it, and what is constant."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -8,12 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecnn.graph.remove_unused import remove_unused
+from edgecnn.rewriting.attributes import attributes, operator
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
 
 #: Sizes of a tensor; None is a size that may vary, as the batch does.
 Sizes = tuple[int | None, ...]
+#: The first version of the format in which an initializer need not be an input, and is a default if it is.
+_IR_DEFAULTS = 4
+#: Attributes by which a Constant node may hold numbers in place of a tensor.
+_NUMBERS = {"value_float": np.float32, "value_floats": np.float32, "value_int": np.int64, "value_ints": np.int64}
 
 
 class Editor:
@@ -28,8 +34,9 @@ class Editor:
         import onnx
 
         self.model: ModelProto = onnx.shape_inference.infer_shapes(model, data_prop=True)
-        self._names = {name for node in self.model.graph.node for name in (*node.input, *node.output)}
+        self._names = {name for node in self.model.graph.node for name in (node.name, *node.input, *node.output)}
         self._names |= {tensor.name for tensor in self.model.graph.initializer}
+        self._names |= {value.name for value in self.model.graph.input}
         self._sizes: dict[str, Sizes] = {
             value.name: tuple(
                 d.dim_value if d.HasField("dim_value") else None for d in value.type.tensor_type.shape.dim
@@ -41,22 +48,36 @@ class Editor:
             value.name: value.type.tensor_type.elem_type
             for value in (*self.model.graph.input, *self.model.graph.value_info, *self.model.graph.output)
         }
+        self._outputs = {output.name for output in self.model.graph.output}
         self._initializers = {tensor.name: tensor for tensor in self.model.graph.initializer}
+        if self.model.ir_version >= _IR_DEFAULTS:
+            for value in self.model.graph.input:
+                self._initializers.pop(value.name, None)
         # Nodes of their own: taking one out of a protobuf's list copies those that stay.
         self._nodes: list[NodeProto] = []
         for node in self.model.graph.node:
             self._nodes.append(type(node)())
             self._nodes[-1].CopyFrom(node)
             self._nodes[-1].name = node.name or node.output[0]  # so that a site can be told
-        self._index()
-
-    def _index(self) -> None:
-        self._makers = {name: node for node in self._nodes for name in node.output if name}
+        self._makers: dict[str, NodeProto] = {}
         self._readers: dict[str, list[NodeProto]] = {}
         for node in self._nodes:
-            for name in dict.fromkeys(node.input):
-                self._readers.setdefault(name, []).append(node)
-        self._outputs = {output.name for output in self.model.graph.output}
+            self._enter(node)
+
+    def _enter(self, node: "NodeProto") -> None:
+        """Note what a node makes and reads."""
+        self._makers |= {name: node for name in node.output if name}
+        for name in dict.fromkeys(node.input):
+            self._readers.setdefault(name, []).append(node)
+
+    def _leave(self, node: "NodeProto") -> None:
+        """Forget what a node makes and reads."""
+        for name in node.output:
+            if self._makers.get(name) is node:
+                del self._makers[name]
+        for name in dict.fromkeys(node.input):
+            # Not list.remove, which compares what nodes hold.
+            self._readers[name] = [reader for reader in self._readers[name] if reader is not node]
 
     @property
     def opset(self) -> int:
@@ -86,9 +107,15 @@ class Editor:
         return tensor in self._outputs
 
     def constant(self, tensor: str) -> NDArray[Any] | None:
-        """Return a constant's values; None if the tensor depends on the image, or its values lie in another file."""
+        """Return a constant's values, of the file or of a Constant node.
+
+        None if the tensor depends on the image, if its values lie in another file, or if who runs the model may give
+        others: an initializer that is an input too is only a default.
+        """
         from onnx import numpy_helper
 
+        if tensor in self._makers:
+            return _constant_of(self._makers[tensor])
         found = self._initializers.get(tensor)
         if found is None or found.data_location == found.EXTERNAL:
             return None
@@ -123,12 +150,14 @@ class Editor:
 
     def add_constant(self, stem: str, values: NDArray[Any]) -> str:
         """Add a constant and return its name."""
-        from onnx import numpy_helper
+        from onnx import helper, numpy_helper
 
         name = self.name(stem)
         tensor = numpy_helper.from_array(np.ascontiguousarray(values), name)
         self.model.graph.initializer.append(tensor)
         self._initializers[name] = self.model.graph.initializer[-1]
+        if self.model.ir_version < _IR_DEFAULTS:
+            self.model.graph.input.append(helper.make_tensor_value_info(name, tensor.data_type, tensor.dims))
         return name
 
     def add(
@@ -144,26 +173,30 @@ class Editor:
         from onnx import helper
 
         self._nodes.append(helper.make_node(op, list(inputs), [output], name=self.name(f"{output}.{op}"), **attributes))
-        self._index()
+        self._enter(self._nodes[-1])
         return output
 
     def remove(self, *nodes: "NodeProto") -> None:
         """Take nodes out; what read their outputs must be given other inputs."""
         gone = {id(node) for node in nodes}
         self._nodes = [node for node in self._nodes if id(node) not in gone]
-        self._index()
+        for node in nodes:
+            self._leave(node)
 
     def redirect(self, old: str, new: str) -> None:
         """Let all that reads one tensor read another; an output of the graph keeps its name and is not redirected."""
         for node in self.readers(old):
-            for place, name in enumerate(node.input):
-                if name == old:
-                    node.input[place] = new
-        self._index()
+            with self.changing(node):
+                for place, name in enumerate(node.input):
+                    if name == old:
+                        node.input[place] = new
 
-    def refresh(self) -> None:
-        """Look who makes and reads what again, after a node was changed in place."""
-        self._index()
+    @contextmanager
+    def changing(self, node: "NodeProto") -> Iterator[None]:
+        """Let what a node reads and makes be changed in place."""
+        self._leave(node)
+        yield
+        self._enter(node)
 
     def finish(self) -> "ModelProto":
         """Drop what nothing needs, bring the nodes into order, and return the model."""
@@ -173,6 +206,20 @@ class Editor:
         _sort(self.model)
         del self.model.graph.value_info[:]  # a rewrite may have changed sizes; who needs them infers them
         return self.model
+
+
+def _constant_of(node: "NodeProto") -> NDArray[Any] | None:
+    """Return the values of a Constant node; None for another, for text, and for values that are sparse or outside."""
+    from onnx import TensorProto, numpy_helper
+
+    found = attributes(node) if operator(node) == "Constant" else {}
+    value = found.get("value")
+    if isinstance(value, TensorProto) and value.data_location != TensorProto.EXTERNAL:
+        return numpy_helper.to_array(value)
+    for name, dtype in _NUMBERS.items():
+        if name in found:
+            return np.array(found[name], dtype)
+    return None
 
 
 def _sort(model: "ModelProto") -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecnn.rewriting.attributes import attribute, attributes
+from edgecnn.rewriting.attributes import attribute, attributes, operator
 from edgecnn.rewriting.editor import Editor
 from edgecnn.rewriting.site import Site
 
@@ -28,7 +28,7 @@ def reorder_flattened(editor: Editor, nodes: "list[NodeProto]") -> list[Site]:
     """Permute the weights behind each flattened image that was transposed for it alone."""
     sites = []
     for node in nodes:
-        if node.op_type in ("Gemm", "MatMul"):
+        if operator(node) in ("Gemm", "MatMul"):
             site = _reorder(editor, node)
             if site is not None:
                 sites.append(site)
@@ -53,7 +53,8 @@ def _reorder(editor: Editor, node: "NodeProto") -> Site | None:
             applied=False,
             reason="its weights are not in the file, or not one scale an output",
         )
-    node.input[1] = name
+    with editor.changing(node):
+        node.input[1] = name
     shape = editor.add_constant(f"{reshape.output[0]}.sizes", np.array((-1, order.size), np.int64))
     flat = editor.add("Reshape", [transpose.input[0], shape], f"{reshape.output[0]}.channels_last")
     editor.redirect(reshape.output[0], flat)
@@ -62,10 +63,10 @@ def _reorder(editor: Editor, node: "NodeProto") -> Site | None:
 
 def _flattened(editor: Editor, node: "NodeProto") -> "tuple[NodeProto, NodeProto] | None":
     """Return the transposition and the reshaping before a layer, if nothing else reads what they make."""
-    if node.op_type == "Gemm" and attribute(node, "transA", 0):
+    if operator(node) == "Gemm" and attribute(node, "transA", 0):
         return None
     reshape = editor.maker(node.input[0])
-    if reshape is not None and reshape.op_type == "DequantizeLinear":
+    if reshape is not None and operator(reshape) == "DequantizeLinear":
         scale = editor.constant(reshape.input[1])
         if scale is None or scale.size != 1 or editor.only_reader(node.input[0]) is None:
             return None
@@ -73,16 +74,16 @@ def _flattened(editor: Editor, node: "NodeProto") -> "tuple[NodeProto, NodeProto
     if reshape is None or editor.only_reader(reshape.output[0]) is None or not flattens(editor, reshape):
         return None
     transpose = editor.maker(reshape.input[0])
-    if transpose is None or transpose.op_type != "Transpose" or attribute(transpose, "perm", []) != _TO_FIRST:
+    if transpose is None or operator(transpose) != "Transpose" or attribute(transpose, "perm", []) != _TO_FIRST:
         return None
     return transpose, reshape
 
 
 def flattens(editor: Editor, reshape: "NodeProto") -> bool:
     """Tell whether a node makes rows of whole images."""
-    if reshape.op_type not in ("Reshape", "Flatten"):
+    if operator(reshape) not in ("Reshape", "Flatten"):
         return False
-    if reshape.op_type == "Flatten":
+    if operator(reshape) == "Flatten":
         return bool(attribute(reshape, "axis", 1) == 1)
     shape, sizes = editor.constant(reshape.input[1]), editor.image_sizes(reshape.input[0])
     if shape is None or sizes is None or len(shape) != 2:
@@ -93,12 +94,12 @@ def flattens(editor: Editor, reshape: "NodeProto") -> bool:
 
 def _permuted(editor: Editor, node: "NodeProto", order: NDArray[Any]) -> str | None:
     """Add the weights with their inputs in another order; return the tensor's name."""
-    axis = 1 if node.op_type == "Gemm" and attribute(node, "transB", 0) else 0
+    axis = 1 if operator(node) == "Gemm" and attribute(node, "transB", 0) else 0
     values = editor.constant(node.input[1])
     if values is not None:
         return editor.add_constant(f"{node.input[1]}.channels_last", np.take(values, order, axis))
     maker = editor.maker(node.input[1])
-    if maker is None or maker.op_type != "DequantizeLinear" or attribute(maker, "block_size", 0):
+    if maker is None or operator(maker) != "DequantizeLinear" or attribute(maker, "block_size", 0):
         return None
     integers, scale = editor.constant(maker.input[0]), editor.constant(maker.input[1])
     if integers is None or scale is None or (scale.size > 1 and attribute(maker, "axis", 1) == axis):

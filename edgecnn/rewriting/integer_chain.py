@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecnn.rewriting.attributes import attributes
+from edgecnn.rewriting.attributes import attributes, operator
 from edgecnn.rewriting.editor import Editor
 from edgecnn.rewriting.site import Site
 
@@ -39,7 +39,7 @@ def chain_integers(editor: Editor, nodes: "list[NodeProto]") -> list[Site]:
     """Take the integers past each mover between equal scales."""
     sites = []
     for node in nodes:
-        if node.op_type in MOVERS and len(node.output) == 1 and _takes_integers(editor, node):
+        if operator(node) in MOVERS and len(node.output) == 1 and _takes_integers(editor, node):
             site = _chain(editor, node)
             if site is not None:
                 sites.append(site)
@@ -47,28 +47,27 @@ def chain_integers(editor: Editor, nodes: "list[NodeProto]") -> list[Site]:
 
 
 def _takes_integers(editor: Editor, node: "NodeProto") -> bool:
-    return node.op_type != "MaxPool" or editor.opset >= _OPSET_INTEGER_POOL
+    return operator(node) != "MaxPool" or editor.opset >= _OPSET_INTEGER_POOL
 
 
 def _chain(editor: Editor, node: "NodeProto") -> Site | None:
-    images = list(node.input) if node.op_type in _ALL_IMAGES else [node.input[0]]
+    images = list(node.input) if operator(node) in _ALL_IMAGES else [node.input[0]]
     sources = [editor.maker(name) for name in images]
     quantize = editor.only_reader(node.output[0])
-    if quantize is None or quantize.op_type != "QuantizeLinear":
+    if quantize is None or operator(quantize) != "QuantizeLinear":
         return None
-    if any(source is None or source.op_type != "DequantizeLinear" for source in sources):
-        return _round_first(editor, node, quantize) if node.op_type in RESHAPERS else None
+    if any(source is None or operator(source) != "DequantizeLinear" for source in sources):
+        return _round_first(editor, node, quantize) if operator(node) in RESHAPERS else None
     after = [editor.constant(name) for name in quantize.input[1:]]
     for source in sources:
         before = [editor.constant(name) for name in source.input[1:]]  # type: ignore[union-attr]
         if not _same(before, after):
             return Site(rewrite=NAME, node=node.name, applied=False, reason="its two sides have scales of their own")
-    for place, source in enumerate(sources):
-        node.input[place] = source.input[0]  # type: ignore[union-attr]
-    result = quantize.output[0]
     editor.remove(quantize)
-    node.output[0] = result
-    editor.refresh()
+    with editor.changing(node):
+        for place, source in enumerate(sources):
+            node.input[place] = source.input[0]  # type: ignore[union-attr]
+        node.output[0] = quantize.output[0]
     return Site(rewrite=NAME, node=node.name, applied=True, reason="works on integers")
 
 
@@ -81,10 +80,10 @@ def _round_first(editor: Editor, node: "NodeProto", quantize: "NodeProto") -> Si
         return None
     kept = {name: value for name, value in attributes(quantize).items() if name != "axis"}
     result = quantize.output[0]
-    node.input[0] = editor.add("QuantizeLinear", [node.input[0], *quantize.input[1:]], f"{result}.first", kept)
+    rounded = editor.add("QuantizeLinear", [node.input[0], *quantize.input[1:]], f"{result}.first", kept)
     editor.remove(quantize)
-    node.output[0] = result
-    editor.refresh()
+    with editor.changing(node):
+        node.input[0], node.output[0] = rounded, result
     return Site(rewrite=NAME, node=node.name, applied=True, reason="what it reads is rounded first")
 
 

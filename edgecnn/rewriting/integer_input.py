@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgecnn.rewriting.attributes import operator
 from edgecnn.rewriting.editor import Editor
 from edgecnn.rewriting.site import Site
 
@@ -27,7 +28,7 @@ def take_bytes(editor: Editor, nodes: "list[NodeProto]") -> list[Site]:
     """Let integers pass where bytes would become float and the same bytes again."""
     sites = []
     for node in nodes:
-        if node.op_type == "Cast":
+        if operator(node) == "Cast":
             site = _take(editor, node)
             if site is not None:
                 sites.append(site)
@@ -39,13 +40,13 @@ def _take(editor: Editor, cast: "NodeProto") -> Site | None:
         return None
     values: NDArray[Any] = _ALL_BYTES.astype(np.float32)
     node = editor.only_reader(cast.output[0])
-    while node is not None and node.op_type in _ARITHMETIC:
+    while node is not None and operator(node) in _ARITHMETIC:
         number = editor.constant(node.input[1])
         if number is None or number.size != 1:
             break
         values = _ARITHMETIC[node.op_type](values, number.reshape(()))
         node = editor.only_reader(node.output[0])
-    if node is None or node.op_type != "QuantizeLinear":
+    if node is None or operator(node) != "QuantizeLinear":
         return Site(rewrite=NAME, node=cast.name, applied=False, reason="what reads the pixels is not quantized")
     parameters = [editor.constant(name) for name in node.input[1:]]
     if len(parameters) != 2 or any(value is None or value.size != 1 for value in parameters):

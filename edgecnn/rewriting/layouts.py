@@ -1,36 +1,48 @@
 """Transpositions and reshapes that undo each other."""
 
-from edgecnn.rewriting.attributes import attribute
+from collections import deque
+from typing import TYPE_CHECKING
+
+from edgecnn.rewriting.attributes import attribute, operator
 from edgecnn.rewriting.editor import Editor
 from edgecnn.rewriting.site import Site
+
+if TYPE_CHECKING:
+    from onnx import NodeProto
 
 NAME = "layouts"
 
 
 def cancel_layouts(editor: Editor) -> list[Site]:
     """Cancel ``Transpose -> Transpose`` that give the image back, and merge ``Reshape -> Reshape``."""
-    sites = []
-    changed = True
-    while changed:
-        changed = False
-        for node in editor.nodes:
-            before = editor.maker(node.input[0]) if node.input else None
-            if before is None or before.op_type != node.op_type:
-                continue
-            if node.op_type == "Transpose" and _undo(attribute(before, "perm", []), attribute(node, "perm", [])):
-                if editor.is_output(node.output[0]) or not editor.readers(node.output[0]):
-                    continue
-                editor.redirect(node.output[0], before.input[0])
-                editor.remove(node)
-            elif node.op_type == "Reshape" and _keeps_nothing(editor, node.input[1]):
-                node.input[0] = before.input[0]
-                editor.refresh()
-            else:
-                continue
+    sites: list[Site] = []
+    waiting = deque(editor.nodes)
+    while waiting:
+        node = waiting.popleft()
+        before = editor.maker(node.input[0]) if node.input else None
+        if before is None or not operator(node) or operator(before) != operator(node):
+            continue
+        again = _cancel(editor, before, node)
+        if again:
+            waiting.extend(again)
             sites.append(Site(rewrite=NAME, node=node.name, applied=True, reason=f"two {node.op_type} in a row"))
-            changed = True
-            break
     return sites
+
+
+def _cancel(editor: Editor, before: "NodeProto", node: "NodeProto") -> "list[NodeProto]":
+    """Cancel or merge two nodes if that is possible; return those that now have another node before them."""
+    result = node.output[0]
+    if operator(node) == "Transpose" and _undo(attribute(before, "perm", []), attribute(node, "perm", [])):
+        readers = editor.readers(result)
+        if readers and not editor.is_output(result):
+            editor.redirect(result, before.input[0])
+            editor.remove(node)
+            return readers
+    elif operator(node) == "Reshape" and _keeps_nothing(editor, node.input[1]):
+        with editor.changing(node):
+            node.input[0] = before.input[0]
+        return [node]
+    return []
 
 
 def _undo(first: list[int], second: list[int]) -> bool:

@@ -9,7 +9,7 @@ becomes
 
 from typing import TYPE_CHECKING
 
-from edgecnn.rewriting.attributes import attribute
+from edgecnn.rewriting.attributes import attribute, operator
 from edgecnn.rewriting.editor import Editor
 from edgecnn.rewriting.site import Site
 
@@ -22,7 +22,7 @@ _IMAGE_AXES = ({2, 3}, {-1, -2}, {2, -1}, {-2, 3})
 
 def pool_means(editor: Editor, nodes: "list[NodeProto]") -> list[Site]:
     """Replace each mean over height and width by a pool."""
-    return [_pool(editor, node) for node in nodes if node.op_type == "ReduceMean" and _is_over_image(editor, node)]
+    return [_pool(editor, node) for node in nodes if operator(node) == "ReduceMean" and _is_over_image(editor, node)]
 
 
 def _is_over_image(editor: Editor, node: "NodeProto") -> bool:
@@ -36,12 +36,11 @@ def _is_over_image(editor: Editor, node: "NodeProto") -> bool:
 def _pool(editor: Editor, node: "NodeProto") -> Site:
     keeps = bool(attribute(node, "keepdims", 1))
     result = node.output[0]
-    node.op_type = "GlobalAveragePool"
-    del node.attribute[:]
-    del node.input[1:]
+    with editor.changing(node):
+        node.op_type = "GlobalAveragePool"
+        del node.attribute[:]
+        del node.input[1:]
+        node.output[0] = result if keeps else editor.name(f"{result}.pooled")
     if not keeps:
-        node.output[0] = editor.name(f"{result}.pooled")
-        editor.refresh()
         editor.add_as(result, "Flatten", [node.output[0]])
-    editor.refresh()
     return Site(rewrite=NAME, node=node.name, applied=True, reason="a global average pool")

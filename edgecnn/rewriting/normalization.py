@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgecnn.rewriting.attributes import operator
 from edgecnn.rewriting.editor import Editor
 from edgecnn.rewriting.site import Site
 
@@ -25,8 +26,8 @@ def join_normalization(editor: Editor, nodes: "list[NodeProto]") -> list[Site]:
     """Join each subtraction and the division behind it."""
     sites = []
     for node in nodes:
-        divide = editor.only_reader(node.output[0]) if node.op_type == "Sub" else None
-        if divide is not None and divide.op_type == "Div" and divide.input[0] == node.output[0]:
+        divide = editor.only_reader(node.output[0]) if operator(node) == "Sub" else None
+        if divide is not None and operator(divide) == "Div" and divide.input[0] == node.output[0]:
             site = _join(editor, node, divide)
             if site is not None:
                 sites.append(site)

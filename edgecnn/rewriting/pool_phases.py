@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgecnn.rewriting.attributes import attribute
+from edgecnn.rewriting.attributes import attribute, operator
 from edgecnn.rewriting.blocks import Convolution, phase_weight
 from edgecnn.rewriting.convolution import read_convolution
 from edgecnn.rewriting.editor import Editor
@@ -31,7 +31,7 @@ FULL = 16
 
 def split_phases(editor: Editor, nodes: "list[NodeProto]") -> list[Site]:
     """Rewrite each convolution with few outputs in front of a pool."""
-    found = (_split(editor, node) for node in nodes if node.op_type == "Conv")
+    found = (_split(editor, node) for node in nodes if operator(node) == "Conv")
     return [site for site in found if site is not None]
 
 
@@ -39,7 +39,7 @@ def _split(editor: Editor, node: "NodeProto") -> Site | None:
     weight = editor.constant(node.input[1])
     bias = editor.constant(node.input[2]) if len(node.input) > 2 and node.input[2] else None
     relu = editor.only_reader(node.output[0])
-    pool = editor.only_reader(relu.output[0]) if relu is not None and relu.op_type == "Relu" else None
+    pool = editor.only_reader(relu.output[0]) if relu is not None and operator(relu) == "Relu" else None
     window = pool_window(pool) if pool is not None else None
     if weight is None or weight.dtype != np.float32 or weight.ndim != 4 or window is None:
         return None

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from edgecnn.rewriting.attributes import attribute
+from edgecnn.rewriting.attributes import attribute, operator
 
 if TYPE_CHECKING:
     from onnx import NodeProto
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 def pool_window(node: "NodeProto") -> tuple[int, int] | None:
     """Return the height and width of a max pool's windows; None unless they lie side by side, without padding."""
-    if node.op_type != "MaxPool" or len(node.output) > 1:
+    if operator(node) != "MaxPool" or len(node.output) > 1:
         return None
     kernel, strides = tuple(attribute(node, "kernel_shape", ())), tuple(attribute(node, "strides", (1, 1)))
     if len(kernel) != 2 or strides != kernel or any(attribute(node, "pads", (0, 0, 0, 0))):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecnn.rewriting.attributes import attribute, attributes
+from edgecnn.rewriting.attributes import attribute, attributes, operator
 from edgecnn.rewriting.editor import Editor
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class QuantizedLayer:
 def quantized_constant(editor: Editor, tensor: str) -> QuantizedConstant | None:
     """Return the integers behind a tensor; None if they are no constants, or their scales are not one an output."""
     node = editor.maker(tensor)
-    if node is None or node.op_type != "DequantizeLinear" or attribute(node, "block_size", 0):
+    if node is None or operator(node) != "DequantizeLinear" or attribute(node, "block_size", 0):
         return None
     found = [editor.constant(name) for name in node.input]
     values, scale, zero_point = (*found, None)[:3]
@@ -91,7 +91,7 @@ def quantized_layer(editor: Editor, node: "NodeProto") -> QuantizedLayer | None:
     """Return a layer between integers; None if some of it is float."""
     activation = editor.only_reader(node.output[0])
     quantize = activation
-    if activation is not None and activation.op_type in ACTIVATIONS:
+    if activation is not None and operator(activation) in ACTIVATIONS:
         quantize = editor.only_reader(activation.output[0])
     else:
         activation = None
@@ -110,7 +110,7 @@ def quantized_layer(editor: Editor, node: "NodeProto") -> QuantizedLayer | None:
 
 def _is_rounding(editor: Editor, node: "NodeProto | None", op: str) -> bool:
     """Tell whether a node goes between float and eight bits with one scale; its zero point tells which eight."""
-    if node is None or node.op_type != op:
+    if node is None or operator(node) != op:
         return False
     scale, zero_point = editor.constant(node.input[1]), editor.constant(node.input[2]) if len(node.input) > 2 else None
     return scale is not None and scale.size == 1 and zero_point is not None and zero_point.dtype in _EIGHT_BITS
