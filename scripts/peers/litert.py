@@ -16,7 +16,7 @@ def prepare(inputs: Path, output: Path) -> list[Variant]:
     """Convert to channels last, and quantize twice: with an int8 input, and with a float one."""
     plain = output / "float.tflite"
     _convert(inputs / "float.pt2", plain)
-    recipe = "ai-edge-quantizer static_wi8_ai8 (per channel, moving average of extremes)"
+    recipe = "ai-edge-quantizer, static_wi8_ai8"
     whole, float_input = output / "int8.tflite", output / "int8_float_input.tflite"
     _quantize(plain, whole, inputs, float_input=False)
     _quantize(plain, float_input, inputs, float_input=True)

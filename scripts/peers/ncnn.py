@@ -25,7 +25,7 @@ def prepare(inputs: Path, output: Path) -> list[Variant]:
     quantize(plain, quantized, images)
     return [
         Variant(name="", form="float", file=plain, made_by="pnnx, float32 weights"),
-        Variant(name="", form="int8", file=quantized, made_by="the scheme of ncnn2table (KL) and ncnn2int8, rewritten"),
+        Variant(name="", form="int8", file=quantized, made_by="as ncnn2table (KL) and ncnn2int8, rewritten"),
     ]
 
 
