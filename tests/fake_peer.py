@@ -52,7 +52,9 @@ class Model:
         if self._behaviour == "dies when timed" and sys._getframe(1).f_code.co_name == "_time_block":
             os.kill(os.getpid(), signal.SIGKILL)
         wrong = self._behaviour == "another network" or (self._int8 and first % 8 == 0)
-        return np.eye(10, dtype=np.float32)[(first + wrong) % 10]
+        logits = np.zeros(10, np.float32)
+        logits[(first + wrong) % 10] = 1
+        return logits
 
 
 if __name__ == "__main__":

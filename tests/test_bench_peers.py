@@ -51,6 +51,7 @@ def test_stock_onnxruntime_and_our_files_are_measured_on_a_real_bundle(
     assert plain.input == "float32 1x3x32x32"
     assert fed.input == "uint8 1x32x32x3"
     assert fed.top1 == plain.top1
+    assert [row.form for row in rows if isinstance(row, Measured)] == ["float", "int8", "float", "int8", "int8", "int8"]
     assert facts["reference"] == "edgecnn int8"
     assert "40 test images, 32 calibration images" in bench_peers.describe(facts)
 

@@ -12,6 +12,7 @@ from scripts.peer_bench.process import PeerProcess
 from scripts.peer_bench.table import OURS, PEERS, Peer
 
 PREPARE_LIMIT_S = 900.0
+INTEGER_OPERATORS = {"QuantizeLinear", "DequantizeLinear", "QLinearConv", "QGemm", "ConvInteger", "MatMulInteger"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,12 +61,20 @@ def our_entrants(files: dict[str, Path], environments: Path, progress: Progress)
             peer=peer,
             python=python,
             file=file.resolve(),
-            form="float" if file.stem.startswith("float") else "int8",
+            form=form_of(file),
             made_by="edgecnn",
             ours=True,
         )
         for name, file in files.items()
     ]
+
+
+def form_of(file: Path) -> Literal["float", "int8"]:
+    """Tell whether an ONNX file computes with integers anywhere."""
+    import onnx
+
+    operators = {node.op_type for node in onnx.load(file).graph.node}
+    return "int8" if operators & INTEGER_OPERATORS else "float"
 
 
 def prepare_peers(

@@ -1,6 +1,7 @@
 """The trained network as a torch program that normalizes its own input: what the peers that read PyTorch are given."""
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edgecnn.errors import ParityError
-from edgecnn.models.checkpoint import CheckpointInfo, load
+from edgecnn.models.checkpoint import load
 from edgecnn.targets import reference_session
 from edgecnn.targets.session import feed
 
@@ -49,7 +50,7 @@ def export_program(checkpoint: Path, destination: Path, model: bytes, pixels: ND
         ParityError: it is another function.
     """
     info, module = load(checkpoint)
-    network = takes_unit_range(info, module.eval())
+    network = takes_unit_range(module.eval(), info.mean, info.std)
     session = reference_session(model, model_name="float.onnx")
     images = np.asarray(feed(pixels, session.input), np.float32)
     with torch.no_grad():
@@ -63,12 +64,12 @@ def export_program(checkpoint: Path, destination: Path, model: bytes, pixels: ND
     torch.export.save(torch.export.export(network, (torch.zeros(1, *info.input_shape),)), destination)
 
 
-def takes_unit_range(info: CheckpointInfo, module: nn.Module) -> nn.Module:
+def takes_unit_range(module: nn.Module, means: Sequence[float], stds: Sequence[float]) -> nn.Module:
     """Return a network that is fed [0, 1], as ``float.onnx`` is.
 
     The normalization is folded into an unpadded first convolution; a padded one is fed what is normalized before it.
     """
-    mean, std = (torch.tensor(each, dtype=torch.float64).view(1, -1, 1, 1) for each in (info.mean, info.std))
+    mean, std = (torch.tensor(each, dtype=torch.float64).view(1, -1, 1, 1) for each in (means, stds))
     folded = copy.deepcopy(module)
     first = next(each for each in folded.modules() if isinstance(each, nn.Conv2d))
     if any(first.padding):

@@ -105,6 +105,8 @@ def serve(prepare: Prepare, open_model: OpenModel, packages: Sequence[str]) -> N
                 assert session is not None
                 pixels = np.load(request["pixels"], allow_pickle=False)[:1]
                 reply = {"calls_us": _time_block(session, pixels, request["warmup"], request["calls"])}
+            case other:
+                raise ValueError(f"expected prepare, open, answer or time, found {other!r}")
         answers.write(json.dumps(reply, default=str) + "\n")
         answers.flush()
 

@@ -16,13 +16,13 @@ from tests.peer_bench.made_up import prepared
     [
         ("raises", "ValueError: no such operator: Gizmo (code 1)"),
         ("dies", "SIGSEGV"),
-        ("hangs", "no answer within 3 s"),
+        ("hangs", "no answer within 5 s"),
     ],
 )
 def test_a_peer_that_fails_says_why_and_does_not_stop_the_others(
     behaviour: str, why: str, inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(entrants, "PREPARE_LIMIT_S", 3.0)
+    monkeypatch.setattr(entrants, "PREPARE_LIMIT_S", 5.0)
     everyone = prepared([behaviour, "steady"], inputs, tmp_path)
     assert why in everyone.failures[behaviour.title()]
     assert [each.name for each in everyone.entrants] == ["Steady float", "Steady int8 twice"]

@@ -67,3 +67,11 @@ def test_the_reason_is_the_exceptions_first_line() -> None:
     assert reason(two) == "OSError: 2"
     assert reason("terminate called\n  what():  too long\n") == "what():  too long"
     assert reason("") == ""
+
+
+def test_a_request_that_no_peer_knows_is_an_error(tmp_path: Path) -> None:
+    with (
+        PeerProcess(Peer(title="x", module="tests.fake_peer", packages=()), PYTHON, tmp_path) as process,
+        pytest.raises(StageError, match="expected prepare, open, answer or time, found 'dance'"),
+    ):
+        process.ask({"do": "dance"}, limit_s=30)

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from edgecnn.stats import Comparison
-from scripts.peer_bench.rows import Failed, Measured, as_json, as_table, put_between_marks
+from scripts.peer_bench.rows import Failed, Measured, Row, as_json, as_table, put_between_marks
 
 
 def measured(
@@ -26,7 +26,7 @@ def measured(
 
 
 def test_the_table_has_float_before_int8_the_quicker_first_and_failures_last() -> None:
-    rows = [
+    rows: list[Row] = [
         Failed(name="Gone", reason="does not install: {x} | y\nz"),
         measured("slow", p50_us=40),
         measured("quick", ours=True),

@@ -22,7 +22,8 @@ def divergence(histogram: NDArray[np.float64], end: int) -> float:
     spread = np.repeat(levels, end).reshape(end, LEVELS).sum(1) + 1e-4
     clipped = share[:end].copy()
     clipped[end - 1] += share[end:].sum()
-    return sum((p + 1e-4) * math.log((p + 1e-4) / q) for p, q in zip(clipped, spread, strict=True))
+    pairs = zip(clipped.tolist(), spread.tolist(), strict=True)
+    return math.fsum((p + 1e-4) * math.log((p + 1e-4) / q) for p, q in pairs)
 
 
 @settings(max_examples=5)
