@@ -18,8 +18,8 @@ from edgecnn.targets import TARGETS, install, reference_session, running, sysroo
 from edgecnn.targets.debian import ForeignPackages
 from edgecnn.targets.emulator import ARM64, CORTEX_A53, HASWELL
 from edgecnn.targets.install import install_target
-from edgecnn.targets.worker_session import WorkerSession
 from edgecnn.targets.instructions import InstructionCounter, count_instructions
+from edgecnn.targets.worker_session import WorkerSession
 from tests.emulation import plant_target
 from tests.graphs import small_cnn
 from tests.integer_layers import layer_model
