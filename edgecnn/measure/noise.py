@@ -17,6 +17,8 @@ MAX_SPIN_VARIATION = 0.05
 MAX_FREQUENCY_VARIATION = 0.05
 MAX_STEAL = 0.01
 MAX_OTHER_LOAD = 0.05
+#: Where the system does not tell who had the CPUs: processes that ran or waited before the measurement began.
+MAX_LOAD = 1.0
 #: Times a second that the process was taken off its CPU.
 MAX_SWITCHES_PER_S = 50.0
 #: A trend counts if chance alone gives it less often than this, and if it is larger than that.
@@ -145,6 +147,8 @@ def _load_warnings(noise: Noise) -> list[str]:
         found.append(f"the hypervisor took {noise.steal:.0%} of the CPU's time for others")
     if noise.other_load is not None and noise.other_load > MAX_OTHER_LOAD:
         found.append(f"other processes took {noise.other_load:.0%} of the CPU's time")
+    if noise.other_load is None and noise.load_average_before is not None and noise.load_average_before > MAX_LOAD:
+        found.append(f"the load average was {noise.load_average_before:.1f} before it began")
     if noise.involuntary_switches is not None:
         rate = noise.involuntary_switches / noise.seconds
         if rate > MAX_SWITCHES_PER_S:

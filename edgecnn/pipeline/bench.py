@@ -27,6 +27,7 @@ from edgecnn.pipeline.validate import model_hashes
 from edgecnn.pipeline.verdict import Gates, Verdict, check_speedup, merge
 from edgecnn.progress import Progress
 from edgecnn.targets import TARGETS, Clock, Session, open_session, require, require_clock
+from edgecnn.targets.native import NativeSession
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,12 +204,16 @@ def _bench_on(target: str, models: Models, settings: BenchSettings, progress: Pr
 def _startup(
     name: str, target: str, models: Models, pixels: NDArray[np.uint8], settings: BenchSettings, times: ModelTimes
 ) -> Startup:
-    batch = feed_batch(models.open(name, target, settings.threads), pixels, settings.batch)
-    model = models.bytes_of(name)
+    session = models.open(name, target, settings.threads)
+    model, peak, runtime = models.bytes_of(name), None, None
+    if isinstance(session, NativeSession):  # another kind does not run in a process of this onnxruntime
+        batch = feed_batch(session, pixels, settings.batch)
+        peak = peak_memory_bytes(model, batch, provider=TARGETS[target].provider, threads=settings.threads)
+        runtime = runtime_memory_bytes()
     return Startup(
         size_bytes=len(model),
         load_us=times.load_us,
         first_us=times.first_us,
-        peak_memory_bytes=peak_memory_bytes(model, batch, provider=TARGETS[target].provider, threads=settings.threads),
-        runtime_memory_bytes=runtime_memory_bytes(),
+        peak_memory_bytes=peak,
+        runtime_memory_bytes=runtime,
     )

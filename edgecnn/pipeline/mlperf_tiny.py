@@ -18,6 +18,7 @@ from edgecnn.pipeline.bench import Models
 from edgecnn.pipeline.context import Options, choose_dataset
 from edgecnn.pipeline.export import FLOAT_MODEL
 from edgecnn.pipeline.quantize import INT8_MODEL
+from edgecnn.pipeline.validate import require_same_classes
 from edgecnn.progress import Progress
 from edgecnn.targets import Session
 
@@ -39,7 +40,7 @@ def run_mlperf_tiny(
     Raises:
         UsageError: another batch than 1.
         BundleError: a model is missing or was changed.
-        DataError: the bundle's images are not to be had.
+        DataError: the bundle's images are not to be had, or others were given that have other classes.
     """
     if settings.batch != 1:
         raise UsageError(
@@ -47,7 +48,9 @@ def run_mlperf_tiny(
             next_step=f"--protocol {PROTOCOL} --batch 1",
         )
     models = Models.read(bundle)
-    images = choose_dataset(options, bundle.manifest, models.height, models.width).test
+    dataset = choose_dataset(options, bundle.manifest, models.height, models.width)
+    require_same_classes(bundle, dataset, "bench")
+    images = dataset.test
     chosen = rules.balanced_indices(images.labels, n_classes=len(images.classes))
     machine = describe_machine()
     with pinned(settings.threads) as cpus:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from edgecnn.bundle import Bundle
 from edgecnn.bundle.operators import OperatorProfile
+from edgecnn.errors import UsageError
 from edgecnn.measure import operators
 from edgecnn.measure.bench_settings import BenchSettings
 from edgecnn.measure.cpus import no_garbage_collection, pinned
@@ -13,6 +14,7 @@ from edgecnn.pipeline.export import FLOAT_MODEL
 from edgecnn.pipeline.quantize import INT8_MODEL
 from edgecnn.progress import Progress
 from edgecnn.targets import TARGETS
+from edgecnn.targets.native import NativeSession
 
 
 def profile_operators(
@@ -22,6 +24,7 @@ def profile_operators(
 
     Raises:
         BundleError: a model is missing or was changed.
+        UsageError: a target does not run in the onnxruntime installed here.
         TargetError: a target is not available here.
         StageError: the profiler wrote something else than expected.
     """
@@ -49,5 +52,10 @@ def profile_operators(
 
 def _profiled(models: Models, name: str, target: str, batch: int, threads: int) -> operators.Profiled:
     pixels = models.noise(batch, seed=0)
-    fed = feed_batch(models.open(name, target, threads), pixels, batch)
-    return operators.Profiled(model=models.bytes_of(name), name=name, batch=fed)
+    session = models.open(name, target, threads)
+    if not isinstance(session, NativeSession):
+        raise UsageError(
+            f"bench: --profile reads the profiler of the onnxruntime installed here; {target} runs elsewhere.",
+            next_step="edgecnn bench --profile --provider cpu",
+        )
+    return operators.Profiled(model=models.bytes_of(name), name=name, batch=feed_batch(session, pixels, batch))

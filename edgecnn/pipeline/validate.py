@@ -101,7 +101,7 @@ def validate_stage(
         FLOAT_MODEL: read_model(bundle, FLOAT_MODEL, next_step="edgecnn export model.pt"),
         INT8_MODEL: read_model(bundle, INT8_MODEL, next_step="edgecnn quantize"),
     }
-    _require_same_classes(bundle, dataset)
+    require_same_classes(bundle, dataset, "validate")
     images = choose_images(dataset.test, n_images)
     machine = describe_machine()
     sample = {} if images is dataset.test else {"images": len(images), "seed": SAMPLE_SEED}
@@ -211,12 +211,16 @@ def model_hashes(bundle: Bundle) -> dict[str, str]:
     return {name: artifact.sha256 for name, artifact in found.items() if artifact}
 
 
-def _require_same_classes(bundle: Bundle, dataset: Dataset) -> None:
-    """The labels are indices: other classes, or another order, would measure nothing."""
+def require_same_classes(bundle: Bundle, dataset: Dataset, command: str) -> None:
+    """Refuse other classes, or another order: the labels are indices, so nothing would be measured.
+
+    Raises:
+        DataError: the classes are not those of the bundle.
+    """
     known = bundle.manifest.data
     if known is not None and known.classes != dataset.classes:
         raise DataError(
-            f"validate: the bundle's classes are {', '.join(known.classes)}; "
+            f"{command}: the bundle's classes are {', '.join(known.classes)}; "
             f"{dataset.name} has {', '.join(dataset.classes)}.",
             next_step="give test images of the same classes, in the same order, with --data",
         )

@@ -138,6 +138,10 @@ def noise_line(noise: Noise) -> str:
         words.append(f"others took {noise.other_load:.1%} and a hypervisor {noise.steal:.1%} of the CPU")
     if noise.involuntary_switches is not None:
         words.append(f"switched out {noise.involuntary_switches / noise.seconds:.0f} times a second")
+    if noise.unsteady_sessions:
+        words.append(
+            f"{noise.unsteady_sessions} of {noise.sessions} sessions not settled when their warm-up was cut off"
+        )
     words.append(f"trend {noise.trend.change:+.1%} (p {noise.trend.p_value:.2f})")
     return ", ".join(words)
 

@@ -40,6 +40,7 @@ def test_a_quiet_machine_is_not_warned_of() -> None:
         ({"frequency_low_mhz": 1200.0}, "the CPU's frequency went from 1200 to 2450 MHz"),
         ({"steal": 0.03}, "the hypervisor took 3% of the CPU's time for others"),
         ({"other_load": 0.4}, "other processes took 40% of the CPU's time"),
+        ({"other_load": None, "load_average_before": 3.14}, "the load average was 3.1 before it began"),
         ({"involuntary_switches": 900}, "the process was taken off its CPU 90 times a second"),
         ({"trend": Trend(tau=0.9, p_value=0.001, change=0.08)}, "both models became slower by 8% from first to last"),
         ({"trend": Trend(tau=-0.9, p_value=0.001, change=-0.08)}, "both models became faster by 8% from first to last"),
@@ -59,6 +60,8 @@ def test_each_disturbance_is_a_sentence_of_its_own(changed: dict[str, Any], word
         {"unsteady_sessions": 2},
         {"frequency_low_mhz": None, "frequency_high_mhz": None, "steal": None, "other_load": None},
         {"involuntary_switches": None},
+        {"load_average_before": 3.14},  # what others took of these CPUs is known
+        {"other_load": None, "load_average_before": None},
     ],
 )
 def test_what_is_small_by_chance_or_unknown_is_not(changed: dict[str, Any]) -> None:

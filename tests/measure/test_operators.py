@@ -106,3 +106,17 @@ def test_a_profile_stays_small_enough_to_be_read() -> None:
     assert operators._runs(call_us=1e6, nodes=10) == 30
     assert operators._runs(call_us=10, nodes=2000) == 100
     assert operators._runs(call_us=10, nodes=10**6) == 30
+
+
+@pytest.mark.parametrize("name", ["simplecnn", "ds_cnn", "resnet8", "mobilenet_v3"])
+def test_every_layer_of_the_committed_bundles_is_found_in_both(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(operators, "PROFILE_S", 1e-3)
+    folder = Path(__file__).parents[2] / "artifacts" / f"{name}-cifar10"
+    models = [profiled((folder / file).read_bytes()) for file in ("float.onnx", "int8.onnx")]
+    of_float, of_int8, layers = profile_operators((models[0], models[1]), provider="CPUExecutionProvider", threads=1)
+    assert len(layers) >= 5
+    assert [layer.layer for layer in layers if layer.float_us is None or layer.int8_us is None] == []
+    for profile in (of_float, of_int8):
+        known = [row.layer for row in profile.operators if row.layer is not None]
+        assert sorted(known) == sorted({layer.layer for layer in layers} | set(known))
+        assert len(known) == len(layers), "one operator a layer"

@@ -11,6 +11,7 @@ from edgecnn.measure.bench_settings import BenchSettings, combinations
 from edgecnn.pipeline.context import Options
 from edgecnn.pipeline.measurement import MeasureSettings, take_measurement
 from edgecnn.pipeline.verdict import Gates
+from edgecnn.targets import Session, open_session
 from tests.bundles import plant, read_manifest, slow_model, snapshot
 
 QUICK = BenchSettings(pairs=6, rounds=1, seconds=0.1)
@@ -47,6 +48,24 @@ def test_one_profile_for_each_batch_whatever_it_is_called_through(bundle_copy: P
     )
     assert len(found.results) == 4
     assert [profile.batch for profile in found.measurement.profiles] == [1, 2]
+
+
+def test_a_session_of_another_kind_has_no_profile_and_no_memory(
+    bundle_copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Elsewhere:
+        def __init__(self, session: Session) -> None:
+            self.input, self.run = session.input, session.run
+
+    monkeypatch.setattr(
+        "edgecnn.pipeline.bench.open_session", lambda *given, **more: Elsewhere(open_session(*given, **more))
+    )
+    options = Options(bundle=bundle_copy)
+    (found,) = take_measurement(settings=MeasureSettings(bench=(QUICK,)), options=options).results
+    assert found.int8_startup is not None
+    assert (found.int8_startup.peak_memory_bytes, found.int8_startup.runtime_memory_bytes) == (None, None)
+    with pytest.raises(UsageError, match="--profile reads the profiler of the onnxruntime installed here"):
+        take_measurement(settings=MeasureSettings(bench=(QUICK,), profile=True), options=options)
 
 
 def test_a_layer_that_is_slower_in_int8_is_named(bundle_copy: Path) -> None:

@@ -15,7 +15,7 @@ from edgecnn.pipeline.context import Options
 from edgecnn.pipeline.measurement import MeasureSettings, take_measurement
 from edgecnn.progress import SILENT
 from edgecnn.targets import open_session
-from tests.bundles import plant, read_manifest, slow_model, snapshot
+from tests.bundles import plant, read_manifest, save_npz, slow_model, snapshot
 
 
 def short(**chosen: object) -> MeasureSettings:
@@ -65,3 +65,9 @@ def test_images_that_are_not_to_be_had_are_asked_for(bundle_copy: Path, tmp_path
     with pytest.raises(DataError, match="are not in the cache") as caught:
         take_measurement(settings=short(), options=Options(bundle=bundle_copy, cache=tmp_path / "cache"))
     assert "--data" in caught.value.next_step
+
+
+def test_images_of_other_classes_are_refused(bundle_copy: Path, tmp_path: Path) -> None:
+    images = save_npz(tmp_path / "other.npz", n_train=90, n_test=90, classes=9)
+    with pytest.raises(DataError, match="bench: the bundle's classes are"):
+        take_measurement(settings=short(), options=Options(bundle=bundle_copy, data=str(images)))

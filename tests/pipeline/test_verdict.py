@@ -18,7 +18,7 @@ from edgecnn.pipeline.verdict import (
     merge,
     parse_size,
 )
-from tests.bundles import fixed_manifest, latency_result, validation_result
+from tests.bundles import fixed_manifest, full_latency_result, latency_result, validation_result
 
 points = st.floats(-100, 100)
 
@@ -77,6 +77,7 @@ def test_every_gate_asked_for_is_checked() -> None:
         ("accuracy drop on cpu", True),
         ("speedup on cpu, batch 1, 1 threads", False),
         ("speedup on cpu, batch 8, 1 threads", True),
+        ("speedup on cpu, batch 1, 1 threads, through iobinding", False),
         ("size of int8.onnx", False),
     ]
 
@@ -153,3 +154,13 @@ def test_what_is_not_a_size_is_refused(text: str) -> None:
         parse_size(text)
     assert repr(text) in str(caught.value)
     assert caught.value.next_step
+
+
+def test_a_speedup_that_is_not_as_precise_as_asked_does_not_pass() -> None:
+    fast = full_latency_result(verdict="faster")
+    precision = fast.precision
+    assert precision is not None
+    assert not check_speedup(fast).passed
+    assert check_speedup(full_latency_result(verdict="faster", precision=None)).passed
+    met = precision.model_copy(update={"met": True})
+    assert check_speedup(full_latency_result(verdict="faster", precision=met)).passed

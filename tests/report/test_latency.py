@@ -69,7 +69,8 @@ def test_everything_known_of_a_result_is_shown() -> None:
     for words in (
         "too noisy to answer: the interval is 3.73% wide after 19 pairs; 2.11% was asked for, within 121.5 s.",
         "cpu, iobinding: machine: 5.3 s, same arithmetic varied by 3.4%, others took 2.3% and a hypervisor 1.2% of the "
-        "CPU, switched out 31 times a second, trend -1.6% (p 0.42)",
+        "CPU, switched out 31 times a second, 1 of 38 sessions not settled when their warm-up was cut off, "
+        "trend -1.6% (p 0.42)",
         "cpu, iobinding: DISTURBED: the hypervisor took 1% of the CPU's time for others",
     ):
         assert words in found.replace("\n", " ")
@@ -83,7 +84,9 @@ def test_a_precision_that_was_reached_is_said() -> None:
 
 
 def test_noise_tells_what_is_known_and_no_more() -> None:
-    quiet = noise().model_copy(update={"steal": None, "other_load": None, "involuntary_switches": None})
+    quiet = noise().model_copy(
+        update={"steal": None, "other_load": None, "involuntary_switches": None, "unsteady_sessions": 0}
+    )
     assert text.noise_line(quiet) == "5.3 s, same arithmetic varied by 3.4%, trend -1.6% (p 0.42)"
     clocked = noise().model_copy(update={"frequency_low_mhz": 1999.6, "frequency_high_mhz": 3100.2})
     assert "2000 to 3100 MHz" in text.noise_line(clocked)
