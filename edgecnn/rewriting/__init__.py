@@ -7,7 +7,8 @@ applies where its conditions hold, says where it did and where not and why, and 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
+from typing import TYPE_CHECKING, Literal
 
 from edgecnn.errors import UsageError
 from edgecnn.graph import onnx_file
@@ -17,7 +18,13 @@ from edgecnn.rewriting.flatten_order import reorder_flattened
 from edgecnn.rewriting.integer_chain import chain_integers
 from edgecnn.rewriting.integer_input import take_bytes
 from edgecnn.rewriting.layouts import cancel_layouts
+from edgecnn.rewriting.mean_pool import pool_means
+from edgecnn.rewriting.normalization import join_normalization
+from edgecnn.rewriting.pool_phases import split_phases
 from edgecnn.rewriting.site import Site
+
+if TYPE_CHECKING:
+    from onnx import NodeProto
 
 Form = Literal["float", "int8"]
 
@@ -27,14 +34,16 @@ class Rewrite:
     """A row of the table.
 
     Attributes:
-        apply: changes a graph in place and says what it did where.
+        apply: changes a graph in place at some of its nodes and says what it did where.
         forms: the kinds of model it is for.
         summary: what it does, in a line.
+        instead_of: another pass that does the same in another way.
     """
 
-    apply: Callable[[Editor], list[Site]]
+    apply: Callable[[Editor, "list[NodeProto]"], list[Site]]
     forms: tuple[Form, ...]
     summary: str
+    instead_of: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +61,12 @@ class Rewritten:
 
 #: In the order in which they are best applied: a later one finds what an earlier one left.
 REWRITES: Mapping[str, Rewrite] = {
+    "one-normalization": Rewrite(
+        apply=join_normalization, forms=("int8", "float"), summary="mean and deviation in one pass over the image"
+    ),
+    "mean-pool": Rewrite(
+        apply=pool_means, forms=("int8", "float"), summary="a mean over the image is a pool, which has integer kernels"
+    ),
     "integer-input": Rewrite(
         apply=take_bytes, forms=("int8",), summary="bytes go into the first integer layer without becoming float"
     ),
@@ -59,9 +74,20 @@ REWRITES: Mapping[str, Rewrite] = {
         apply=chain_integers, forms=("int8",), summary="pools, reshapes and concatenations work on integers"
     ),
     "blocked-conv": Rewrite(
-        apply=block_convolutions,
+        apply=partial(block_convolutions, name="blocked-conv", pad=False),
         forms=("int8",),
         summary="a convolution of few channels takes several columns as channels, and the pool behind it",
+    ),
+    "padded-blocked-conv": Rewrite(
+        apply=partial(block_convolutions, name="padded-blocked-conv", pad=True),
+        forms=("int8",),
+        summary="the same, with padding written out first where that makes the kernel narrower",
+        instead_of="blocked-conv",
+    ),
+    "pool-phases": Rewrite(
+        apply=split_phases,
+        forms=("float",),
+        summary="a convolution of few outputs computes what a max pool compares as channels",
     ),
     "flatten-order": Rewrite(
         apply=reorder_flattened,
@@ -76,23 +102,28 @@ def rewrite(data: bytes, names: Sequence[str], *, name: str) -> Rewritten:
 
     Args:
         data: the ONNX file.
-        names: passes, as :func:`plans` gives them or in any order.
+        names: of passes, or ``pass@node`` for one at one node; as :func:`plans` gives them, or in any order.
         name: what to call the model in a message.
 
     Raises:
-        UsageError: there is no such pass.
+        UsageError: there is no such pass, or no such node.
         ModelError: the model cannot be read.
     """
-    strangers = [one for one in names if one not in REWRITES]
-    if strangers:
-        raise UsageError(
-            f"unknown rewrite {strangers[0]!r}; known: {', '.join(REWRITES)}.", next_step="edgecnn tune --help"
-        )
+    wanted = [_row(one) for one in names]
     model = onnx_file.parse(data, name)
+    known = {node.name for node in model.graph.node}
     sites: list[Site] = []
-    for one in names:
+    if branch := next((node for node in model.graph.node if has_branches(node)), None):
+        reason = "the graph has branches or loops, into which no rewrite looks"
+        return Rewritten(
+            data=data,
+            sites=tuple(Site(rewrite=one, node=branch.name, applied=False, reason=reason) for one in names),
+        )
+    for row, node_name in wanted:
+        if node_name and node_name not in known:
+            raise UsageError(f"{name}: has no node {node_name!r}.", next_step="name its nodes as edgecnn inspect does")
         editor = Editor(model)
-        found = REWRITES[one].apply(editor)
+        found = row.apply(editor, [node for node in editor.nodes if node_name in ("", node.name)])
         sites.extend(found)
         if any(site.applied for site in found):
             cancel_layouts(editor)
@@ -101,16 +132,40 @@ def rewrite(data: bytes, names: Sequence[str], *, name: str) -> Rewritten:
     return Rewritten(data=onnx_file.serialize(model) if changed else data, sites=tuple(sites))
 
 
+def has_branches(node: "NodeProto") -> bool:
+    """Tell whether a node holds graphs of its own, which may read tensors of the graph around them."""
+    return any(item.HasField("g") or len(item.graphs) > 0 for item in node.attribute)
+
+
+def _row(wanted: str) -> tuple[Rewrite, str]:
+    """Return a pass and the one node it is for, if only one."""
+    name, _, node = wanted.partition("@")
+    if name not in REWRITES:
+        raise UsageError(f"unknown rewrite {name!r}; known: {', '.join(REWRITES)}.", next_step="edgecnn tune --help")
+    return REWRITES[name], node
+
+
 def plans(data: bytes, *, form: Form, name: str = "the model") -> tuple[tuple[str, ...], ...]:
-    """Return combinations of passes worth measuring on a model: none, all that apply, and all but one each.
+    """Return combinations of passes worth measuring on a model.
+
+    None of them; all that apply; the same with one pass in place of another; and all but one.
 
     Args:
         data: the ONNX file.
         form: whether it is quantized.
         name: what to call it in a message.
     """
-    for_form = tuple(one for one, row in REWRITES.items() if form in row.forms)
-    applied = {site.rewrite for site in rewrite(data, for_form, name=name).sites if site.applied}
-    everything = tuple(one for one in for_form if one in applied)
-    fewer = tuple(tuple(one for one in everything if one != left) for left in everything)
-    return tuple(dict.fromkeys(((), everything, *fewer)))
+    rows = {one: row for one, row in REWRITES.items() if form in row.forms}
+    usual = tuple(one for one, row in rows.items() if not row.instead_of)
+    found = [_applied(data, usual, name)]
+    for one, row in rows.items():
+        if row.instead_of:
+            found.append(_applied(data, tuple(one if other == row.instead_of else other for other in usual), name))
+    fewer = [tuple(one for one in found[0] if one != left) for left in found[0]]
+    return tuple(dict.fromkeys(((), *found, *fewer)))
+
+
+def _applied(data: bytes, names: tuple[str, ...], name: str) -> tuple[str, ...]:
+    """Return those of some passes that change a model."""
+    applied = {site.rewrite for site in rewrite(data, names, name=name).sites if site.applied}
+    return tuple(one for one in names if one in applied)

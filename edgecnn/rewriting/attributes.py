@@ -1,4 +1,4 @@
-"""Attributes of nodes."""
+"""Attributes of nodes, as Python values."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -14,3 +14,10 @@ def attribute(node: "NodeProto", name: str, default: Any) -> Any:
         if item.name == name:
             return helper.get_attribute_value(item)
     return default
+
+
+def attributes(node: "NodeProto") -> dict[str, Any]:
+    """Return all attributes of a node."""
+    from onnx import helper
+
+    return {item.name: helper.get_attribute_value(item) for item in node.attribute}

@@ -4,164 +4,137 @@
 
 becomes, where ``T`` transposes to channels last and back, and cancels against its neighbours:
 
-    source -> T -> Reshape -> T -> DQ -> Conv' -> Q -> T -> Reshape -> T [-> MaxPool' -> T -> Reshape -> T] -> result
+    source [-> Pad] -> T -> Reshape -> T -> DQ -> Conv' -> Q -> T -> Reshape -> T [-> MaxPool' -> T -> Reshape -> T]
 
-ONNX Runtime's kernels for symmetric int8 convolutions want input channels in fours, and at least sixteen output
-channels; without those they copy each tap of each pixel, three bytes at a time for a photo. With them nothing is
-copied, and the multiplications with zero that the blocks add cost less than the copies did.
+The integers stay the same integers, so the answers do too, to the last bit.
 """
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgecnn.rewriting.attributes import attribute
-from edgecnn.rewriting.blocks import Blocking, Convolution, blocked_weight, blocking, for_each_output, multiplications
+from edgecnn.rewriting.block_choice import choose_blocking, fits_kernels
+from edgecnn.rewriting.blocks import Blocking, Convolution, blocked_weight, for_each_output
+from edgecnn.rewriting.convolution import read_convolution
 from edgecnn.rewriting.editor import Editor
-from edgecnn.rewriting.quantized import QuantizedConstant, QuantizedLayer, add_quantized_constant, quantized_layer
+from edgecnn.rewriting.pools import pool_window
+from edgecnn.rewriting.quantized import (
+    QuantizedConstant,
+    QuantizedLayer,
+    add_dequantize,
+    add_quantized_constant,
+    add_rounding,
+    has_signed_symmetric_weights,
+    quantized_layer,
+)
 from edgecnn.rewriting.site import Site
 
 if TYPE_CHECKING:
     from onnx import NodeProto
 
-NAME = "blocked-conv"
-#: What the kernels want: input channels in fours (eights keep both kinds of x86 and Arm content), outputs at least 16.
-INPUT_CHANNELS, OUTPUT_CHANNELS, LEAST_OUTPUTS = 4, 8, 16
-#: Columns that may become channels.
-COLUMNS = (1, 2, 4, 8)
-TO_LAST, TO_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
+#: The first opset whose Pad takes integers.
+_OPSET_PAD = 11
+_LAST, _FIRST = {"perm": (0, 2, 3, 1)}, {"perm": (0, 3, 1, 2)}
 
 
-def block_convolutions(editor: Editor) -> list[Site]:
-    """Block each quantized convolution whose channels do not fit the kernels and whose sizes divide."""
-    sites = []
-    for node in editor.nodes:
-        if node.op_type == "Conv":
-            site = _block(editor, node)
-            if site is not None:
-                sites.append(site)
-    return sites
+def block_convolutions(editor: Editor, nodes: "list[NodeProto]", *, name: str, pad: bool) -> list[Site]:
+    """Block each quantized convolution that gains by it and whose sizes divide.
+
+    Args:
+        editor: the graph.
+        nodes: those to look at.
+        name: of the pass, for what is said.
+        pad: whether an image may be padded first, so that the kernel need not be widened for its padding.
+    """
+    found = (_block(editor, node, partial(Site, rewrite=name, node=node.name), pad=pad) for node in nodes)
+    return [site for site in found if site is not None]
 
 
-def _block(editor: Editor, node: "NodeProto") -> Site | None:
-    weight_sizes = editor.sizes(node.input[1])
-    layer = quantized_layer(editor, node)
-    if layer is None or weight_sizes is None or layer.weight.values.ndim != 4:
+def _block(editor: Editor, node: "NodeProto", say: "partial[Site]", *, pad: bool) -> Site | None:
+    layer = quantized_layer(editor, node) if node.op_type == "Conv" else None
+    if layer is None or layer.weight.values.ndim != 4 or attribute(node, "group", 1) != 1:
         return None
+    if not has_signed_symmetric_weights(layer):
+        return say(applied=False, reason="its weights are not int8 around 0")
     outputs, channels, *_ = layer.weight.values.shape
-    if attribute(node, "group", 1) != 1 or fits_kernels(channels, outputs):
-        return None
-
-    def left(reason: str) -> Site:
-        return Site(rewrite=NAME, node=node.name, applied=False, reason=reason)
-
-    conv = convolution(editor, layer)
+    fits = fits_kernels(channels, outputs)
+    conv = read_convolution(editor, node, layer.weight.values.shape[2:])
     if isinstance(conv, str):
-        return left(conv)
-    pool = foldable_pool(editor, layer, conv)
-    chosen = choose(conv, channels, outputs, pool)
-    if chosen is None:
-        return left(f"its sizes ({conv.input[1]} columns in, {conv.output[1]} out) do not divide into blocks that fit")
-    emit(editor, layer, conv, chosen, pool)
-    folded = f", the pool {pool.name} folded in" if pool is not None and chosen.rows > 1 else ""
-    return Site(
-        rewrite=NAME,
-        node=node.name,
+        return None if fits else say(applied=False, reason=conv)
+    pool = _foldable_pool(editor, layer, conv)
+    window = pool_window(pool) if pool is not None else None
+    block = choose_blocking(conv, channels, outputs, window or (1, 1), pad=pad and editor.opset >= _OPSET_PAD)
+    if block is None:
+        reason = f"its sizes ({conv.input[1]} columns in, {conv.output[1]} out) do not divide into blocks that fit"
+        return None if fits else say(applied=False, reason=reason)
+    folded = pool if window is not None and block.rows == window[0] and block.columns % window[1] == 0 else None
+    _emit(editor, layer, conv, block, folded)
+    return say(
         applied=True,
-        reason=f"{chosen.width} columns as {chosen.width * channels} channels, "
-        f"{chosen.rows}x{chosen.columns} outputs as {chosen.rows * chosen.columns * outputs}{folded}",
+        reason=f"{block.width} columns as {block.width * channels} channels, "
+        f"{block.rows}x{block.columns} outputs as {block.rows * block.columns * outputs}"
+        + (f", padded by {block.margins[0]} and {block.margins[1]} columns" if any(block.margins) else "")
+        + (f", the pool {folded.name} folded in" if folded is not None else ""),
     )
 
 
-def fits_kernels(channels: int, outputs: int) -> bool:
-    """Tell whether a convolution's channels are such that nothing is copied."""
-    return channels % INPUT_CHANNELS == 0 and outputs % OUTPUT_CHANNELS == 0 and outputs >= LEAST_OUTPUTS
-
-
-def convolution(editor: Editor, layer: QuantizedLayer) -> Convolution | str:
-    """Return the sizes of a convolution, or why it cannot be blocked."""
-    node = layer.node
-    read, made = editor.sizes(node.input[0]), editor.sizes(node.output[0])
-    if read is None or made is None or None in read[1:] or None in made[1:]:
-        return "the image's size may vary"
-    if attribute(node, "auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID"):
-        return "its padding is not written out"
-    if tuple(attribute(node, "dilations", (1, 1))) != (1, 1):
-        return "it is dilated"
-    _, _, height, width = (int(size or 0) for size in read)
-    _, _, out_height, out_width = (int(size or 0) for size in made)
-    top, left, bottom, right = attribute(node, "pads", (0, 0, 0, 0))
-    down, across = attribute(node, "strides", (1, 1))
-    kernel_height, kernel_width = layer.weight.values.shape[2:]
-    return Convolution(
-        input=(height, width),
-        output=(out_height, out_width),
-        kernel=(kernel_height, kernel_width),
-        strides=(down, across),
-        pads=(top, left, bottom, right),
-    )
-
-
-def foldable_pool(editor: Editor, layer: QuantizedLayer, conv: Convolution) -> "NodeProto | None":
+def _foldable_pool(editor: Editor, layer: QuantizedLayer, conv: Convolution) -> "NodeProto | None":
     """Return a max pool on integers behind a layer whose windows are apart and cover all; None if there is none."""
     pool = editor.only_reader(layer.result)
-    if pool is None or pool.op_type != "MaxPool" or len(pool.output) > 1:
+    window = pool_window(pool) if pool is not None else None
+    if window is None or conv.output[0] % window[0] or conv.output[1] % window[1]:
         return None
-    kernel = tuple(attribute(pool, "kernel_shape", ()))
-    strides, pads = tuple(attribute(pool, "strides", (1, 1))), tuple(attribute(pool, "pads", (0, 0, 0, 0)))
-    if len(kernel) != 2 or strides != kernel or any(pads) or attribute(pool, "ceil_mode", 0):
-        return None
-    if tuple(attribute(pool, "dilations", (1, 1))) != (1, 1) or attribute(pool, "auto_pad", b"NOTSET") != b"NOTSET":
-        return None
-    return pool if conv.output[0] % kernel[0] == 0 and conv.output[1] % kernel[1] == 0 else None
+    return pool
 
 
-def choose(conv: Convolution, channels: int, outputs: int, pool: "NodeProto | None") -> Blocking | None:
-    """Return the blocks that fit with the fewest multiplications; None if none fits."""
-    pool_rows, pool_columns = attribute(pool, "kernel_shape", (1, 1)) if pool is not None else (1, 1)
-    found = []
-    for columns in COLUMNS:
-        rows = pool_rows if columns % pool_columns == 0 else 1
-        block = blocking(conv, rows, columns)
-        if block is not None and fits_kernels(block.width * channels, rows * columns * outputs):
-            found.append(block)
-    return min(found, key=lambda block: multiplications(conv, block, channels, outputs), default=None)
-
-
-def emit(editor: Editor, layer: QuantizedLayer, conv: Convolution, block: Blocking, pool: "NodeProto | None") -> None:
+def _emit(editor: Editor, layer: QuantizedLayer, conv: Convolution, block: Blocking, pool: "NodeProto | None") -> None:
     """Put the blocked form into the graph in place of a layer, and of the pool behind it where that is folded."""
-    outputs, channels = layer.weight.values.shape[:2]
+    outputs = len(layer.weight.values)
     stem = f"{layer.result}.blocked"
-    pool_rows, pool_columns = attribute(pool, "kernel_shape", (1, 1)) if pool is not None else (1, 1)
-    folds = pool is not None and block.rows == pool_rows and block.columns % pool_columns == 0
-    viewed = view(editor, layer.source, (conv.input[0], conv.input[1] // block.width, block.width * channels), stem)
-    inputs = [editor.add("DequantizeLinear", [viewed, *layer.source_parameters], f"{stem}_source")]
-    weight = blocked_weight(layer.weight.values, conv, block, pool_columns=pool_columns if folds else 1)
+    window = (pool_window(pool) if pool is not None else None) or (1, 1)
+    viewed = _view_source(editor, layer, conv, block, stem)
+    inputs = [add_dequantize(editor, viewed, layer.dequantize, f"{stem}_source")]
+    weight = blocked_weight(layer.weight.values, conv, block, pool_columns=window[1])
     inputs.append(add_quantized_constant(editor, f"{stem}_weight", _spread(layer.weight, weight, block)))
     if layer.bias is not None:
         bias = _spread(layer.bias, for_each_output(layer.bias.values, block), block)
         inputs.append(add_quantized_constant(editor, f"{stem}_bias", bias))
-    window = {"kernel_shape": block.kernel, "strides": block.strides, "pads": block.pads}
-    made = editor.add("Conv", inputs, f"{stem}_conv", window)
-    made = editor.add("QuantizeLinear", [made, *layer.quantize.input[1:]], f"{stem}_quantized")
+    attributes = {"kernel_shape": block.kernel, "strides": block.strides, "pads": block.pads}
+    made = add_rounding(editor, editor.add("Conv", inputs, f"{stem}_conv", attributes), layer, stem)
     height, width = conv.output[0] // block.rows, conv.output[1] // block.columns
-    if not folds:
-        editor.redirect(layer.result, view(editor, made, (height, conv.output[1], outputs), stem))
+    if pool is None:
+        editor.redirect(layer.result, _view(editor, made, (height, conv.output[1], outputs), stem))
         return
-    assert pool is not None  # folds says so
-    taken, apart = pool_rows * pool_columns, block.columns // pool_columns
-    made = view(editor, made, (height * width, taken, apart * outputs), stem)
+    taken, apart = window[0] * window[1], block.columns // window[1]
+    made = _view(editor, made, (height * width, taken, apart * outputs), stem)
     made = editor.add("MaxPool", [made], f"{stem}_pool", {"kernel_shape": (1, taken), "strides": (1, taken)})
-    editor.redirect(pool.output[0], view(editor, made, (height, width * apart, outputs), stem))
+    editor.redirect(pool.output[0], _view(editor, made, (height, width * apart, outputs), stem))
 
 
-def view(editor: Editor, tensor: str, sizes: tuple[int, int, int], stem: str) -> str:
+def _view_source(editor: Editor, layer: QuantizedLayer, conv: Convolution, block: Blocking, stem: str) -> str:
+    """View what a layer reads in blocks, padded left and right by its zero point (which stands for 0) if need be."""
+    channels = layer.weight.values.shape[1]
+    left, right = block.margins
+    sizes = (conv.input[0], (conv.input[1] + left + right) // block.width, block.width * channels)
+    if not any(block.margins):
+        return _view(editor, layer.source, sizes, stem)
+    last = editor.add("Transpose", [layer.source], f"{stem}_last", _LAST)
+    pads = editor.add_constant(f"{stem}_margins", np.array((0, 0, left, 0, 0, 0, right, 0), np.int64))
+    padded = editor.add("Pad", [last, pads, layer.dequantize.input[2]], f"{stem}_padded")
+    return _reshape(editor, padded, sizes, stem)
+
+
+def _view(editor: Editor, tensor: str, sizes: tuple[int, int, int], stem: str) -> str:
     """View ``[N, C, H, W]`` as an image of other sizes (height, width, channels) in the same channels-last memory."""
-    last = editor.add("Transpose", [tensor], f"{stem}_last", {"perm": TO_LAST})
+    return _reshape(editor, editor.add("Transpose", [tensor], f"{stem}_last", _LAST), sizes, stem)
+
+
+def _reshape(editor: Editor, last: str, sizes: tuple[int, int, int], stem: str) -> str:
     shape = editor.add_constant(f"{stem}_sizes", np.array((-1, *sizes), np.int64))
-    reshaped = editor.add("Reshape", [last, shape], f"{stem}_view")
-    return editor.add("Transpose", [reshaped], f"{stem}_first", {"perm": TO_FIRST})
+    return editor.add("Transpose", [editor.add("Reshape", [last, shape], f"{stem}_view")], f"{stem}_first", _FIRST)
 
 
 def _spread(constant: QuantizedConstant, values: NDArray[Any], block: Blocking) -> QuantizedConstant:

@@ -44,6 +44,7 @@ class Blocking:
         strides: down in rows; across it is one block.
         pads: top, left, bottom, right: rows and blocks.
         offset: input columns between the kernel's edge and its first tap.
+        margins: columns left and right that the image is padded by before it is viewed in blocks.
     """
 
     rows: int
@@ -53,32 +54,67 @@ class Blocking:
     strides: tuple[int, int]
     pads: tuple[int, int, int, int]
     offset: int
+    margins: tuple[int, int]
+
+    def steps(self, conv: Convolution) -> int:
+        """Return how often the kernel is applied to an image."""
+        return conv.output[0] // self.rows * (conv.output[1] // self.columns)
 
 
 def blocking(conv: Convolution, rows: int, columns: int) -> Blocking | None:
-    """Return the blocked form of a convolution, or None if its sizes do not divide."""
-    (height, in_width), (out_height, out_width) = conv.input, conv.output
-    down, across = conv.strides
-    top, left, _, _ = conv.pads
-    width = columns * across
-    if in_width % width or out_width % columns or out_height % rows:
+    """Return the blocked form of a convolution, or None if its sizes do not divide.
+
+    What is padded on the left is padded in whole blocks, which makes the kernel wider; :func:`padded_blocking` pads the
+    image instead.
+    """
+    width = columns * conv.strides[1]
+    if conv.input[1] % width or conv.output[1] % columns or conv.output[0] % rows:
         return None
+    left = conv.pads[1]
     left_blocks = -(-left // width)
     offset = left_blocks * width - left
-    blocks = -(-(offset + (columns - 1) * across + conv.kernel[1]) // width)
-    in_blocks, out_blocks = in_width // width, out_width // columns
-    blocks = max(blocks, in_blocks + left_blocks - out_blocks + 1)  # no column of the image is left over
-    kernel_height = conv.kernel[0] + (rows - 1) * down
-    bottom = (out_height // rows - 1) * rows * down + kernel_height - height - top
+    in_blocks, out_blocks = conv.input[1] // width, conv.output[1] // columns
+    least = in_blocks + left_blocks - out_blocks + 1  # so that no column of the image is left over
+    blocks = max(_blocks_across(conv, columns, width, offset), least)
     right_blocks = out_blocks + blocks - 1 - in_blocks - left_blocks
+    return _blocking(conv, rows, columns, blocks, (left_blocks, right_blocks), offset, (0, 0))
+
+
+def padded_blocking(conv: Convolution, rows: int, columns: int) -> Blocking | None:
+    """Return the blocked form of a convolution over an image with its padding written out, or None if none fits."""
+    width, left = columns * conv.strides[1], conv.pads[1]
+    if conv.output[1] % columns or conv.output[0] % rows:
+        return None
+    blocks = _blocks_across(conv, columns, width, 0)
+    right = (conv.output[1] // columns + blocks - 1) * width - conv.input[1] - left
+    return _blocking(conv, rows, columns, blocks, (0, 0), 0, (left, right)) if right >= 0 else None
+
+
+def _blocks_across(conv: Convolution, columns: int, width: int, offset: int) -> int:
+    return -(-(offset + (columns - 1) * conv.strides[1] + conv.kernel[1]) // width)
+
+
+def _blocking(
+    conv: Convolution,
+    rows: int,
+    columns: int,
+    blocks: int,
+    side_pads: tuple[int, int],
+    offset: int,
+    margins: tuple[int, int],
+) -> Blocking:
+    down, top = conv.strides[0], conv.pads[0]
+    height = conv.kernel[0] + (rows - 1) * down
+    bottom = (conv.output[0] // rows - 1) * rows * down + height - conv.input[0] - top
     return Blocking(
         rows=rows,
         columns=columns,
-        width=width,
-        kernel=(kernel_height, blocks),
+        width=columns * conv.strides[1],
+        kernel=(height, blocks),
         strides=(rows * down, 1),
-        pads=(top, left_blocks, max(0, bottom), right_blocks),
+        pads=(top, side_pads[0], max(0, bottom), side_pads[1]),
         offset=offset,
+        margins=margins,
     )
 
 
@@ -124,7 +160,23 @@ def for_each_output(values: NDArray[Any], block: Blocking) -> NDArray[Any]:
     return np.tile(values, block.rows * block.columns)
 
 
-def multiplications(conv: Convolution, block: Blocking, channels: int, outputs: int) -> int:
-    """Return how many multiplications the blocked form takes, those with zero counted."""
-    steps = conv.output[0] // block.rows * (conv.output[1] // block.columns)
-    return steps * block.kernel[0] * block.kernel[1] * block.width * channels * block.rows * block.columns * outputs
+def phase_weight(weight: NDArray[Any], conv: Convolution, window: tuple[int, int]) -> NDArray[Any]:
+    """Return a kernel for each place of a pool's window, shifted to it.
+
+    Args:
+        weight: ``[O, C, height, width]``.
+        conv: the convolution it belongs to.
+        window: height and width of the pool's window.
+
+    Returns:
+        ``[places * O, C, height', width']``, the places row by row.
+    """
+    outputs, channels, height, width = weight.shape
+    (rows, columns), (down, across) = window, conv.strides
+    shape = (rows, columns, outputs, channels, height + (rows - 1) * down, width + (columns - 1) * across)
+    copies = np.zeros(shape, weight.dtype)
+    for row in range(rows):
+        for column in range(columns):
+            top, left = row * down, column * across
+            copies[row, column, :, :, top : top + height, left : left + width] = weight
+    return copies.reshape(rows * columns * outputs, channels, *shape[4:])

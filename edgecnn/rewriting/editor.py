@@ -47,6 +47,7 @@ class Editor:
         for node in self.model.graph.node:
             self._nodes.append(type(node)())
             self._nodes[-1].CopyFrom(node)
+            self._nodes[-1].name = node.name or node.output[0]  # so that a site can be told
         self._index()
 
     def _index(self) -> None:
@@ -56,6 +57,11 @@ class Editor:
             for name in dict.fromkeys(node.input):
                 self._readers.setdefault(name, []).append(node)
         self._outputs = {output.name for output in self.model.graph.output}
+
+    @property
+    def opset(self) -> int:
+        """The version of ONNX's own operators."""
+        return max(opset.version for opset in self.model.opset_import if opset.domain in ("", "ai.onnx"))
 
     @property
     def nodes(self) -> "list[NodeProto]":
@@ -80,15 +86,25 @@ class Editor:
         return tensor in self._outputs
 
     def constant(self, tensor: str) -> NDArray[Any] | None:
-        """Return a constant's values; None if the tensor depends on the image."""
+        """Return a constant's values; None if the tensor depends on the image, or its values lie in another file."""
         from onnx import numpy_helper
 
         found = self._initializers.get(tensor)
-        return None if found is None else numpy_helper.to_array(found)
+        if found is None or found.data_location == found.EXTERNAL:
+            return None
+        return numpy_helper.to_array(found)
 
     def sizes(self, tensor: str) -> Sizes | None:
         """Return the sizes of a tensor; None if nothing tells how many it has."""
         return self._sizes.get(tensor)
+
+    def image_sizes(self, tensor: str) -> tuple[int, int, int] | None:
+        """Return channels, height and width of a tensor ``[N, C, H, W]``; None if it is another, or they may vary."""
+        sizes = self._sizes.get(tensor, ())
+        if len(sizes) != 4:
+            return None
+        _, channels, height, width = sizes
+        return None if channels is None or height is None or width is None else (channels, height, width)
 
     def type(self, tensor: str) -> str:
         """Return NumPy's name of a tensor's type; empty if nothing tells it."""
@@ -119,9 +135,14 @@ class Editor:
         self, op: str, inputs: Sequence[str], stem: str, attributes: Mapping[str, Any] = MappingProxyType({})
     ) -> str:
         """Add a node and return the name of its only output; :meth:`finish` brings the nodes into order."""
+        return self.add_as(self.name(stem), op, inputs, attributes)
+
+    def add_as(
+        self, output: str, op: str, inputs: Sequence[str], attributes: Mapping[str, Any] = MappingProxyType({})
+    ) -> str:
+        """Add a node that makes a tensor which had another maker before; return the tensor's name."""
         from onnx import helper
 
-        output = self.name(stem)
         self._nodes.append(helper.make_node(op, list(inputs), [output], name=self.name(f"{output}.{op}"), **attributes))
         self._index()
         return output

@@ -5,6 +5,10 @@
 with the same scale and zero point on both sides becomes
 
     integers -> MaxPool, Reshape, ... -> integers
+
+and what only reshapes lets a layer before it give integers:
+
+    layer -> Reshape, ... -> QuantizeLinear   becomes   layer -> QuantizeLinear -> Reshape, ...
 """
 
 from collections.abc import Sequence
@@ -13,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgecnn.rewriting.attributes import attributes
 from edgecnn.rewriting.editor import Editor
 from edgecnn.rewriting.site import Site
 
@@ -22,19 +27,27 @@ if TYPE_CHECKING:
 NAME = "integer-chain"
 #: Operators that give some of the numbers they read, unchanged.
 MOVERS = ("MaxPool", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Concat", "Identity")
+#: Those of them that give all they read: rounding before them is the same work as rounding behind them.
+RESHAPERS = ("Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Identity")
+#: The first opset whose MaxPool takes eight bits.
+_OPSET_INTEGER_POOL = 12
 #: How many of a mover's inputs are images; the others are sizes and axes.
 _ALL_IMAGES = ("Concat",)
 
 
-def chain_integers(editor: Editor) -> list[Site]:
+def chain_integers(editor: Editor, nodes: "list[NodeProto]") -> list[Site]:
     """Take the integers past each mover between equal scales."""
     sites = []
-    for node in editor.nodes:
-        if node.op_type in MOVERS and len(node.output) == 1:
+    for node in nodes:
+        if node.op_type in MOVERS and len(node.output) == 1 and _takes_integers(editor, node):
             site = _chain(editor, node)
             if site is not None:
                 sites.append(site)
     return sites
+
+
+def _takes_integers(editor: Editor, node: "NodeProto") -> bool:
+    return node.op_type != "MaxPool" or editor.opset >= _OPSET_INTEGER_POOL
 
 
 def _chain(editor: Editor, node: "NodeProto") -> Site | None:
@@ -44,7 +57,7 @@ def _chain(editor: Editor, node: "NodeProto") -> Site | None:
     if quantize is None or quantize.op_type != "QuantizeLinear":
         return None
     if any(source is None or source.op_type != "DequantizeLinear" for source in sources):
-        return None
+        return _round_first(editor, node, quantize) if node.op_type in RESHAPERS else None
     after = [editor.constant(name) for name in quantize.input[1:]]
     for source in sources:
         before = [editor.constant(name) for name in source.input[1:]]  # type: ignore[union-attr]
@@ -57,6 +70,22 @@ def _chain(editor: Editor, node: "NodeProto") -> Site | None:
     node.output[0] = result
     editor.refresh()
     return Site(rewrite=NAME, node=node.name, applied=True, reason="works on integers")
+
+
+def _round_first(editor: Editor, node: "NodeProto", quantize: "NodeProto") -> Site | None:
+    """Let a layer's output be rounded before it is reshaped."""
+    scale = editor.constant(quantize.input[1])
+    if editor.maker(node.input[0]) is None or editor.only_reader(node.input[0]) is None:
+        return None
+    if scale is None or scale.size != 1:
+        return None
+    kept = {name: value for name, value in attributes(quantize).items() if name != "axis"}
+    result = quantize.output[0]
+    node.input[0] = editor.add("QuantizeLinear", [node.input[0], *quantize.input[1:]], f"{result}.first", kept)
+    editor.remove(quantize)
+    node.output[0] = result
+    editor.refresh()
+    return Site(rewrite=NAME, node=node.name, applied=True, reason="what it reads is rounded first")
 
 
 def _same(before: "Sequence[NDArray[Any] | None]", after: "Sequence[NDArray[Any] | None]") -> bool:

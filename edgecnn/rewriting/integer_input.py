@@ -23,10 +23,10 @@ _ARITHMETIC = {"Mul": np.multiply, "Div": np.divide, "Add": np.add, "Sub": np.su
 _ALL_BYTES = np.arange(256, dtype=np.uint8)
 
 
-def take_bytes(editor: Editor) -> list[Site]:
+def take_bytes(editor: Editor, nodes: "list[NodeProto]") -> list[Site]:
     """Let integers pass where bytes would become float and the same bytes again."""
     sites = []
-    for node in editor.nodes:
+    for node in nodes:
         if node.op_type == "Cast":
             site = _take(editor, node)
             if site is not None:

@@ -1,20 +1,25 @@
 """A quantized layer as it stands in a QDQ graph.
 
 source -> DequantizeLinear -.
-weight -> DequantizeLinear -+-> Conv or Gemm -> QuantizeLinear -> result
+weight -> DequantizeLinear -+-> Conv or Gemm [-> Relu or Clip] -> QuantizeLinear -> result
 bias   -> DequantizeLinear -'
 """
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numpy.typing import NDArray
 
-from edgecnn.rewriting.attributes import attribute
+from edgecnn.rewriting.attributes import attribute, attributes
 from edgecnn.rewriting.editor import Editor
 
 if TYPE_CHECKING:
     from onnx import NodeProto
+
+#: What works on each number alone, and may stand between a layer and its rounding.
+ACTIVATIONS = ("Relu", "Clip")
+_EIGHT_BITS = (np.uint8, np.int8)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,34 +28,44 @@ class QuantizedConstant:
 
     Attributes:
         values: the integers.
-        scale: of shape ``[]`` or ``[O]``.
-        zero_point: as ``scale``; None where the node has none.
+        scale: of shape ``[]``, ``[1]`` or ``[O]``.
+        zero_point: as ``scale``; None where the node has none, which means 0.
     """
 
     values: NDArray[Any]
     scale: NDArray[Any]
     zero_point: NDArray[Any] | None
 
+    @property
+    def is_symmetric(self) -> bool:
+        """Whether the integer 0 stands for 0."""
+        return self.zero_point is None or not self.zero_point.any()
+
 
 @dataclass(frozen=True, kw_only=True)
 class QuantizedLayer:
-    """A layer between integers.
+    """A layer between tensors of eight bits with one scale each.
 
     Attributes:
         node: the convolution or fully connected layer.
-        source: the integer tensor it reads.
-        source_parameters: names of that tensor's scale and zero point, as its DequantizeLinear has them.
+        dequantize: the node that reads its source.
         weight: its weights.
         bias: its bias, if it has one.
+        activation: what stands between it and the rounding, if anything does.
         quantize: the node that makes its output integer.
     """
 
     node: "NodeProto"
-    source: str
-    source_parameters: tuple[str, ...]
+    dequantize: "NodeProto"
     weight: QuantizedConstant
     bias: QuantizedConstant | None
+    activation: "NodeProto | None"
     quantize: "NodeProto"
+
+    @property
+    def source(self) -> str:
+        """The integer tensor that it reads."""
+        return str(self.dequantize.input[0])
 
     @property
     def result(self) -> str:
@@ -61,36 +76,49 @@ class QuantizedLayer:
 def quantized_constant(editor: Editor, tensor: str) -> QuantizedConstant | None:
     """Return the integers behind a tensor; None if they are no constants, or their scales are not one an output."""
     node = editor.maker(tensor)
-    if node is None or node.op_type != "DequantizeLinear":
+    if node is None or node.op_type != "DequantizeLinear" or attribute(node, "block_size", 0):
         return None
     found = [editor.constant(name) for name in node.input]
     values, scale, zero_point = (*found, None)[:3]
     if values is None or scale is None or (len(node.input) > 2 and zero_point is None):
         return None
-    if scale.ndim > 1 or (scale.ndim == 1 and scale.size > 1 and attribute(node, "axis", 1) != 0):
+    if scale.ndim > 1 or (scale.size > 1 and attribute(node, "axis", 1) != 0):
         return None
     return QuantizedConstant(values=values, scale=scale, zero_point=zero_point)
 
 
 def quantized_layer(editor: Editor, node: "NodeProto") -> QuantizedLayer | None:
     """Return a layer between integers; None if some of it is float."""
+    activation = editor.only_reader(node.output[0])
+    quantize = activation
+    if activation is not None and activation.op_type in ACTIVATIONS:
+        quantize = editor.only_reader(activation.output[0])
+    else:
+        activation = None
     dequantize = editor.maker(node.input[0])
-    quantize = editor.only_reader(node.output[0])
+    if not _is_rounding(editor, dequantize, "DequantizeLinear") or not _is_rounding(editor, quantize, "QuantizeLinear"):
+        return None
     weight = quantized_constant(editor, node.input[1])
     has_bias = len(node.input) > 2 and node.input[2] != ""
     bias = quantized_constant(editor, node.input[2]) if has_bias else None
-    if dequantize is None or dequantize.op_type != "DequantizeLinear" or weight is None or (has_bias and bias is None):
-        return None
-    if quantize is None or quantize.op_type != "QuantizeLinear":
+    if weight is None or (has_bias and bias is None) or dequantize is None or quantize is None:
         return None
     return QuantizedLayer(
-        node=node,
-        source=dequantize.input[0],
-        source_parameters=tuple(dequantize.input[1:]),
-        weight=weight,
-        bias=bias,
-        quantize=quantize,
+        node=node, dequantize=dequantize, weight=weight, bias=bias, activation=activation, quantize=quantize
     )
+
+
+def _is_rounding(editor: Editor, node: "NodeProto | None", op: str) -> bool:
+    """Tell whether a node goes between float and eight bits with one scale; its zero point tells which eight."""
+    if node is None or node.op_type != op:
+        return False
+    scale, zero_point = editor.constant(node.input[1]), editor.constant(node.input[2]) if len(node.input) > 2 else None
+    return scale is not None and scale.size == 1 and zero_point is not None and zero_point.dtype in _EIGHT_BITS
+
+
+def has_signed_symmetric_weights(layer: QuantizedLayer) -> bool:
+    """Tell whether weights are int8 around 0, as the fast kernels want them, and as a 0 between them must be read."""
+    return layer.weight.values.dtype == np.int8 and layer.weight.is_symmetric
 
 
 def add_quantized_constant(editor: Editor, stem: str, constant: QuantizedConstant) -> str:
@@ -100,3 +128,18 @@ def add_quantized_constant(editor: Editor, stem: str, constant: QuantizedConstan
         names.append(editor.add_constant(f"{stem}_zero_point", constant.zero_point))
     axis = {"axis": 0} if constant.scale.ndim == 1 else {}
     return editor.add("DequantizeLinear", names, f"{stem}_dequantized", axis)
+
+
+def add_dequantize(editor: Editor, integers: str, like: "NodeProto", stem: str) -> str:
+    """Read integers with the scale and zero point of another node; return the float tensor's name."""
+    return editor.add("DequantizeLinear", [integers, *like.input[1:]], stem, attributes(like))
+
+
+def add_rounding(editor: Editor, made: str, layer: QuantizedLayer, stem: str) -> str:
+    """Put a layer's activation and rounding behind another tensor; return the integer tensor's name."""
+    if layer.activation is not None:
+        inputs = [made, *layer.activation.input[1:]]
+        made = editor.add(layer.activation.op_type, inputs, f"{stem}_activation", attributes(layer.activation))
+    return editor.add(
+        "QuantizeLinear", [made, *layer.quantize.input[1:]], f"{stem}_quantized", attributes(layer.quantize)
+    )
