@@ -37,6 +37,10 @@ STAGES = ("train", "export", "simplify", "quantize", "validate", "bench", "repor
 READERS = ("targets", "inspect", "profile", "compare")
 COMMANDS = ("run", *STAGES, "tune", "sensitivity", *READERS)
 RUN = ("run", "--data", "digits", "--epochs", "2", "--max-drop", "100", "--tune-seconds", "0")
+TUNE = (
+    *("--recipe", "u8s8-pertensor-minmax-reduced", "--images", "64", "--held-out", "64"),
+    *("--seconds", "0.1", "--max-drop", "100"),
+)
 QUICK = ("--pairs", "6", "--rounds", "1", "--seconds", "0.1")
 
 
@@ -214,6 +218,7 @@ JSON_FIELDS: dict[tuple[str, ...], set[str]] = {
     ("export", "--force"): ARTIFACTS,
     ("simplify", "--force"): ARTIFACTS | {"simplification"},
     ("quantize", "--force"): ARTIFACTS,
+    ("tune", *TUNE): {"bundle", "unchanged", "tuning", "recommendation", "verdict"},
     ("sensitivity", "--images", "64", "--held-out", "64"): {"bundle", "recipe", "n", "whole", "layers"},
     ("validate",): {"bundle", "n", "results", "saturation", "fusion", "verdict"},
     ("bench", *QUICK): {"bundle", "machine", "results", "profiles", "protocol"},
@@ -239,6 +244,24 @@ def test_only_a_search_adds_itself_to_the_json_of_quantize(call: Call, bundle: P
     assert found.keys() == ARTIFACTS | {"search"}
     assert found["search"].keys() == {"max_drop_pp", "met", "n", "tries"}
     assert call("quantize", "--bundle", bundle, "--json").json.keys() == ARTIFACTS, "that search is over"
+
+
+def test_tune_shows_what_it_measured_and_what_to_ship(call: Call, bundle: Path) -> None:
+    found = call("tune", "--bundle", bundle, *TUNE)
+    assert found.code == 0
+    assert "final on cpu, microseconds a call" in found.out
+    assert "Ship " in found.out
+    assert "times as long" in found.out or "times as fast as float.onnx" in found.out or "no difference" in found.out
+    again = call("tune", "--bundle", bundle, *TUNE)
+    assert again.err == "tune: nothing changed, not done again (--force does it again)\n"
+
+
+def test_tune_fails_where_no_int8_holds_the_budget(call: Call, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgecnn.tuning.search.holds", lambda drop_pp, budget_pp: False)
+    found = call("tune", "--bundle", bundle, *TUNE, "--json")
+    assert (found.code, found.json["verdict"]) == (1, "failed")
+    assert found.json["recommendation"]["model"] == "float.onnx"
+    assert found.json["recommendation"]["why"] == "no int8 that was tried loses at most 100 points"
 
 
 def test_targets_as_json(call: Call) -> None:
@@ -503,6 +526,20 @@ def test_the_size_gate(call: Call, bundle: Path, size: str, code: int, word: str
         ("quantize", "--max-drop", "101"),
         ("quantize", "--held-out", "100"),
         ("quantize", "--held-out", "0"),
+        ("tune", "--objective", "speed"),
+        ("tune", "--target", "gpu"),
+        ("tune", "--target", "cpu@i486"),
+        ("tune", "--seconds", "0"),
+        ("tune", "--seconds", "-1"),
+        ("tune", "--seconds", "nan"),
+        ("tune", "--threads", "0"),
+        ("tune", "--threads", "4096"),
+        ("tune", "--batch", "0"),
+        ("tune", "--max-drop", "-1"),
+        ("tune", "--recipe", "int4"),
+        ("tune", "--held-out", "0"),
+        ("run", "--tune-seconds", "-1"),
+        ("run", "--tune-seconds", "inf"),
         ("sensitivity", "--held-out", "0"),
         ("sensitivity", "--recipe", "int4"),
         ("sensitivity", "--seed", "-1"),

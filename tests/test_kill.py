@@ -200,6 +200,62 @@ def test_a_run_killed_at_every_rename_ends_in_a_good_bundle(
         assert_good(folder / "bundle", whole / "bundle")
 
 
+#: Tunes, and dies of SIGKILL instead of the n-th rename in the bundle, or when so many heats of a race were run.
+TUNE_AT = """
+import os, signal, sys
+from pathlib import Path
+from edgecnn.measure import race
+
+left, heats = [{step}], [{heats}]
+
+def mortal(method, counter, matters):
+    def call(first, *arguments, **options):
+        if matters(first):
+            counter[0] -= 1
+            if counter[0] == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return method(first, *arguments, **options)
+    return call
+
+os.chdir({folder!r})
+Path.replace = mortal(Path.replace, left, lambda path: path.parent.name == "bundle")
+race._Track.run_heat = mortal(race._Track.run_heat, heats, lambda _: True)
+images = ["--images", "64", "--held-out", "64", "--max-drop", "100"]
+code = _main(["tune", *images, "--recipe", "u8s8-pertensor-minmax", "--seconds", "0.05", "--bundle", "bundle"])
+print("left", left[0], flush=True)
+os._exit(code)
+"""
+
+
+def test_a_tuning_killed_in_a_race_has_changed_nothing_and_at_any_rename_leaves_no_torn_file(
+    nursery: Nursery, finished_bundle: Path, tmp_path: Path
+) -> None:
+    def go(folder: Path, *, step: int = FOREVER, heats: int = FOREVER) -> int:
+        return nursery.run(TUNE_AT.format(step=step, heats=heats, folder=str(folder)))
+
+    raced = tmp_path / "raced"
+    shutil.copytree(finished_bundle, raced / "bundle")
+    before = snapshot(raced / "bundle")
+    assert go(raced, heats=8) == -signal.SIGKILL, nursery.log()
+    assert snapshot(raced / "bundle") == before
+    assert go(raced) == 0, nursery.log()
+    steps = FOREVER - int(nursery.log().split()[-1])
+    assert steps >= 4
+    for step in range(1, steps + 1):
+        folder = tmp_path / str(step)
+        shutil.copytree(finished_bundle, folder / "bundle")
+        assert go(folder, step=step) == -signal.SIGKILL, (step, nursery.log())
+        manifest = read_manifest(folder / "bundle")
+        assert (manifest.tuning is None) == (manifest.recommendation is None) == ("tune" not in manifest.stages)
+        assert go(folder) == 0, (step, nursery.log())
+        manifest, found = read_manifest(folder / "bundle"), snapshot(folder / "bundle")
+        assert {name: manifest.artifact(name).sha256 for name in found if name != "manifest.json"} == {  # type: ignore[union-attr]
+            name: sha256 for name, sha256 in found.items() if name != "manifest.json"
+        }
+        assert manifest.tuning is not None
+        assert manifest.tuning.int8_sha256 == found["int8.onnx"]
+
+
 @pytest.mark.parametrize("signal_name", ["SIGINT", "SIGTERM"])
 def test_an_interrupted_training_goes_on_to_the_same_bytes(
     undisturbed: tuple[Path, float], tmp_path: Path, signal_name: str

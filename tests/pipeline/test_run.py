@@ -215,3 +215,44 @@ def test_no_speedup_can_be_required_of_an_emulated_target(
     with pytest.raises(UsageError, match=f"{name}: is emulated"):
         go(bundle_copy, settings(targets=("cpu", name), gates=Gates(max_drop_pp=100, require_speedup=True)))
     assert snapshot(bundle_copy) == before
+
+
+def test_a_run_tunes_within_its_time_and_quantizes_as_it_was_tuned(bundle_copy: Path) -> None:
+    chosen = settings(recipe="u8s8-pertensor-minmax-reduced", tune_seconds=0.1)
+    result = go(bundle_copy, chosen)
+    order = [outcome.stage for outcome in result.outcomes]
+    assert order == ["train", "export", "simplify", "tune", "quantize", "validate", "bench", "report"]
+    assert stages(result, unchanged=True) == ["train", "export", "simplify", "quantize"]
+    tuning = result.manifest.tuning
+    assert tuning is not None
+    assert tuning.chosen.recipe is not None
+    assert tuning.chosen.recipe.startswith("u8s8-pertensor-minmax-reduced")
+    int8 = result.manifest.artifact("int8.onnx")
+    assert int8 is not None
+    assert int8.sha256 == tuning.int8_sha256
+    assert tuning.seconds == 0.1
+    again = go(bundle_copy, chosen)
+    assert stages(again, unchanged=False) == []
+
+
+def test_without_time_or_a_clock_a_run_does_not_tune(
+    bundle_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "tune" not in [outcome.stage for outcome in go(bundle_copy, settings(tune_seconds=0)).outcomes]
+    name = plant_target(tmp_path / "bin", monkeypatch)
+    assert settings(targets=(name,), tune_seconds=60).tuning is None
+
+
+def test_a_run_tunes_for_its_first_target_with_a_clock_and_no_looser_than_its_gate() -> None:
+    chosen = settings(targets=("cpu@haswell", "cpu", "xnnpack"), tune_seconds=60, gates=Gates(max_drop_pp=0.2)).tuning
+    assert chosen is not None
+    assert (chosen.target, chosen.max_drop_pp, chosen.seconds) == ("cpu", 0.2, 60)
+    looser = settings(tune_seconds=60, gates=Gates(max_drop_pp=3)).tuning
+    assert looser is not None
+    assert looser.max_drop_pp == 0.5
+
+
+@pytest.mark.parametrize("seconds", [-1.0, float("nan"), float("inf")])
+def test_the_time_of_a_tuning_is_a_number_of_seconds(seconds: float) -> None:
+    with pytest.raises(UsageError, match="--tune-seconds must be at least 0 and finite"):
+        RunSettings(tune_seconds=seconds)

@@ -133,3 +133,34 @@ def test_it_needs_nothing_of_edgecnn(module: str) -> None:
     code = f"import sys, runpy; sys.modules[{module!r}] = None; runpy.run_path({str(WORKER)!r}, run_name='__main__')"
     finished = subprocess.run([sys.executable, "-P", "-c", code], input=b"", capture_output=True, check=True)
     assert len(unpack(finished.stdout)) == 1
+
+
+def test_counting_marks_nothing_first_and_then_each_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    marked: list[int] = []
+
+    class Session:
+        def run(self, _: None, feeds: dict[str, np.ndarray]) -> None:
+            np.testing.assert_array_equal(feeds["x"], X)
+            marked.append(-1)
+
+    def getpgid(process: int) -> int:
+        assert process >> 16 == 0x5EED
+        marked.append(process & 0xFFFF)
+        raise ProcessLookupError
+
+    monkeypatch.setattr("os.getpgid", getpgid)
+    header = {"do": "count", "input": "x", "dtype": X.dtype.str, "shape": X.shape, "warmup": 2, "calls": 3}
+    emulated_worker._count(Session(), header, X.tobytes())
+    assert marked == [-1, -1, *[0, 1] * 3, *[2, -1, 3] * 3]
+
+
+def test_a_model_is_opened_as_it_is_told() -> None:
+    model = small_cnn().SerializeToString()
+    told = {
+        "level": "ORT_DISABLE_ALL", "entries": {"session.disable_prepacking": "1"},
+        "attributes": {"enable_mem_pattern": False},
+    }  # fmt: skip
+    opened = emulated_worker._open(model, 1, told).get_session_options()
+    assert opened.graph_optimization_level == onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    assert opened.get_session_config_entry("session.disable_prepacking") == "1"
+    assert opened.enable_mem_pattern is False
