@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper
 
 from tests.graphs import constant, node
@@ -49,7 +49,7 @@ class QdqNet:
         self.random = np.random.default_rng(seed)
         self.dtype, self.symmetric, self.pixels = dtype, symmetric, pixels
         self.nodes: list[NodeProto] = []
-        self.constants: dict[str, Array] = {}
+        self.constants: dict[str, ArrayLike] = {}
         self.input_shape, self.shape = shape, shape
         self.scale = np.float32(0.01)
         self.integers = "x"
@@ -201,7 +201,7 @@ class QdqNet:
 
 def finished(
     nodes: Sequence[NodeProto],
-    constants: Mapping[str, Array],
+    constants: Mapping[str, ArrayLike],
     outputs: Mapping[str, Output],
     *,
     shape: Sequence[int | str] = ("N", 3, 8, 8),

@@ -150,7 +150,7 @@ def rounding_clips_as_much(editor: Editor, layer: QuantizedLayer) -> bool:
 
 
 def _bounds(editor: Editor, clip: "NodeProto") -> tuple[float, float]:
-    """Return between what a Clip keeps numbers: attributes before opset 11, then inputs; what is computed is nowhere."""
+    """Return what a Clip keeps numbers between (attributes before opset 11, then inputs); computed, it is no place."""
     found = []
     for place, (name, open_end) in enumerate((("min", -np.inf), ("max", np.inf)), start=1):
         given = len(clip.input) > place and clip.input[place] != ""
