@@ -9,11 +9,11 @@ import onnxruntime
 from numpy.typing import ArrayLike, NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper
 
-from tests.graphs import constant, node
+from tests.graphs import Shape, constant, node
 
 Array = NDArray[Any]
 #: An output's type and sizes.
-Output = tuple[int, Sequence[int | str | None]]
+Output = tuple[int, Shape]
 #: Of weights: two products with these fit 16 bits, so that CPUs without VNNI give the same answers as those with it.
 LARGEST_WEIGHT = 63
 
@@ -99,15 +99,16 @@ class QdqNet:
         zero_point: int | None = None,
         values: Array | None = None,
         weight_zero_point: Any = None,
+        reads: str = "",
         **attributes: Any,
     ) -> str:
-        """Add a convolution and return its name."""
+        """Add a convolution and return its name; ``reads`` is what another layer reads too."""
         name = f"conv{len(self.nodes)}"
         group = attributes.get("group", 1)
         shape = (outputs, self.shape[0] // group, *kernel)
         integers = self.weights(shape) if values is None else values
         scale = np.float32(0.02) * (self.random.uniform(0.5, 2, outputs).astype(np.float32) if per_channel else 1)
-        inputs = [self.read(), self.constant(f"{name}_w", integers, scale, weight_zero_point)]
+        inputs = [reads or self.read(), self.constant(f"{name}_w", integers, scale, weight_zero_point)]
         if bias:
             numbers = self.random.integers(-5000, 5000, outputs).astype(np.int32)
             inputs.append(self.constant(f"{name}_b", numbers, scale * self.scale))
@@ -132,6 +133,13 @@ class QdqNet:
         self._round_off(made, "", self.shape[0], scale, None)
         self.shape = (outputs,)
         return name
+
+    def rename(self, tensor: str) -> str:
+        """Read the integers that are reached, as a tensor of this name, and begin another branch at the image."""
+        self.add("DequantizeLinear", [self.integers, *self._parameters], tensor)
+        self.integers, self.shape, self.scale = "x" if self.pixels else "x_q", self.input_shape, np.float32(0.01)
+        self._parameters = ["x_scale", "x_zero_point"]
+        return tensor
 
     def _round_off(self, made: str, activation: str, fan_in: int, scale: Any, zero_point: int | None) -> None:
         """Round a layer's output with a scale at which few of its numbers are at the ends of the range."""
@@ -172,22 +180,30 @@ class QdqNet:
         *,
         batch: int | str = "N",
         opset: int = 13,
-        ir_version: int = 8,
+        shape: Shape | None = None,
+        answer: Shape | None = None,
         outputs: Mapping[str, Output] | None = None,
     ) -> ModelProto:
-        """Return the network from ``x`` to its integers as float, ``y``, or to the tensors that are asked for."""
+        """Return the network from ``x`` to its integers as float, ``y``, or to the tensors that are asked for.
+
+        Args:
+            batch: how many images; a name if it may vary.
+            opset: of the operators.
+            shape: of ``x``, if it is said otherwise than by numbers.
+            answer: sizes of ``y``, if the network does not know them.
+            outputs: in place of ``y``.
+        """
         nodes = list(self.nodes)
         if outputs is None:
             nodes.append(node("DequantizeLinear", [self.integers, *self._parameters], ["y"]))
-            outputs = {"y": (TensorProto.FLOAT, (batch, *self.shape))}
+            outputs = {"y": (TensorProto.FLOAT, answer or (batch, *self.shape))}
         return finished(
             nodes,
             self.constants,
             outputs,
-            shape=(batch, *self.input_shape),
+            shape=shape or (batch, *self.input_shape),
             input_type=helper.np_dtype_to_tensor_dtype(np.dtype(self.dtype)) if self.pixels else TensorProto.FLOAT,
             opset=opset,
-            ir_version=ir_version,
         )
 
     def images(self, count: int = 3) -> Array:
@@ -204,10 +220,9 @@ def finished(
     constants: Mapping[str, ArrayLike],
     outputs: Mapping[str, Output],
     *,
-    shape: Sequence[int | str] = ("N", 3, 8, 8),
+    shape: Shape = ("N", 3, 8, 8),
     input_type: int = TensorProto.FLOAT,
     opset: int = 13,
-    ir_version: int = 8,
 ) -> ModelProto:
     """Return a model from ``x`` to some of the tensors in it."""
     graph = helper.make_graph(
@@ -218,7 +233,7 @@ def finished(
         [constant(name, values) for name, values in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
-    model.ir_version = ir_version
+    model.ir_version = 10 if opset > 18 else 8
     onnx.checker.check_model(model)
     return model
 
@@ -233,5 +248,5 @@ def session(data: bytes, *, optimized_to: str = "") -> onnxruntime.InferenceSess
 
 
 def answers(data: bytes, images: Array) -> Array:
-    """Return the first output of a model, as ONNX Runtime computes it with all its optimizations."""
-    return np.asarray(session(data).run(None, {"x": images})[0])
+    """Return the outputs of a model one after the other, as ONNX Runtime computes them with all its optimizations."""
+    return np.concatenate([np.asarray(value).ravel() for value in session(data).run(None, {"x": images})])
