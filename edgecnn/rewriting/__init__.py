@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from onnx import NodeProto
 
 Form = Literal["float", "int8"]
+#: The first opset whose operators ONNX Runtime promises to run; those of older ones mean other things.
+OLDEST_OPSET = 7
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,27 +111,42 @@ def rewrite(data: bytes, names: Sequence[str], *, name: str) -> Rewritten:
         UsageError: there is no such pass, or no such node.
         ModelError: the model cannot be read.
     """
-    wanted = [_row(one) for one in names]
+    wanted = [_parse_name(one) for one in names]
     model = onnx_file.parse(data, name)
-    known = {node.name for node in model.graph.node}
+    editor = Editor(model)
+    _require_nodes(editor, [node for _, node in wanted if node], name)
+    if obstacle := _obstacle(editor):
+        node_name, reason = obstacle
+        refused = (Site(rewrite=one, node=node_name, applied=False, reason=reason) for one, _ in wanted)
+        return Rewritten(data=data, sites=tuple(refused))
     sites: list[Site] = []
-    if branch := next((node for node in model.graph.node if has_branches(node)), None):
-        reason = "the graph has branches or loops, into which no rewrite looks"
-        return Rewritten(
-            data=data,
-            sites=tuple(Site(rewrite=one, node=branch.name, applied=False, reason=reason) for one in names),
-        )
-    for row, node_name in wanted:
-        if node_name and node_name not in known:
-            raise UsageError(f"{name}: has no node {node_name!r}.", next_step="name its nodes as edgecnn inspect does")
-        editor = Editor(model)
-        found = row.apply(editor, [node for node in editor.nodes if node_name in ("", node.name)])
+    for one, node_name in wanted:
+        found = REWRITES[one].apply(editor, [node for node in editor.nodes if node_name in ("", node.name)])
         sites.extend(found)
         if any(site.applied for site in found):
             cancel_layouts(editor)
             model = editor.finish()
+            editor = Editor(model)
     changed = any(site.applied for site in sites)
     return Rewritten(data=onnx_file.serialize(model) if changed else data, sites=tuple(sites))
+
+
+def _require_nodes(editor: Editor, names: Sequence[str], model: str) -> None:
+    known = {node.name for node in editor.nodes}
+    for name in names:
+        if name not in known:
+            raise UsageError(f"{model}: has no node {name!r}.", next_step="name its nodes as edgecnn inspect does")
+
+
+def _obstacle(editor: Editor) -> tuple[str, str] | None:
+    """Return a node that keeps every pass from a graph, and why; None if there is none."""
+    first = editor.nodes[0].name if editor.nodes else ""
+    if editor.opset < OLDEST_OPSET:
+        return first, f"its operators are of opset {editor.opset}, older than {OLDEST_OPSET}"
+    for node in editor.nodes:
+        if has_branches(node):
+            return node.name, "the graph has branches or loops, into which no rewrite looks"
+    return None
 
 
 def has_branches(node: "NodeProto") -> bool:
@@ -137,12 +154,14 @@ def has_branches(node: "NodeProto") -> bool:
     return any(item.HasField("g") or len(item.graphs) > 0 for item in node.attribute)
 
 
-def _row(wanted: str) -> tuple[Rewrite, str]:
-    """Return a pass and the one node it is for, if only one."""
-    name, _, node = wanted.partition("@")
+def _parse_name(wanted: str) -> tuple[str, str]:
+    """Return the name of a pass, and of the node it is for if it is for one."""
+    name, at, node = wanted.partition("@")
     if name not in REWRITES:
         raise UsageError(f"unknown rewrite {name!r}; known: {', '.join(REWRITES)}.", next_step="edgecnn tune --help")
-    return REWRITES[name], node
+    if at and not node:
+        raise UsageError(f"expected a node behind the @ of {wanted!r}, found none.", next_step=f"leave @ out: {name}")
+    return name, node
 
 
 def plans(data: bytes, *, form: Form, name: str = "the model") -> tuple[tuple[str, ...], ...]:

@@ -29,6 +29,7 @@ from edgecnn.rewriting.quantized import (
     add_rounding,
     has_signed_symmetric_weights,
     quantized_layer,
+    rounding_clips_as_much,
 )
 from edgecnn.rewriting.site import Site
 
@@ -59,6 +60,10 @@ def _block(editor: Editor, node: "NodeProto", say: "partial[Site]", *, pad: bool
         return None
     if not has_signed_symmetric_weights(layer):
         return say(applied=False, reason="its weights are not int8 around 0")
+    if not rounding_clips_as_much(editor, layer):
+        return say(applied=False, reason="its activation does more than rounding does, and keeps it float")
+    if editor.is_output(layer.result):
+        return say(applied=False, reason="its integers are an output of the graph")
     outputs, channels, *_ = layer.weight.values.shape
     fits = fits_kernels(channels, outputs)
     conv = read_convolution(editor, node, layer.weight.values.shape[2:])

@@ -51,7 +51,7 @@ def _reorder(editor: Editor, node: "NodeProto") -> Site | None:
             rewrite=NAME,
             node=node.name,
             applied=False,
-            reason="its weights are not in the file, or not one scale an output",
+            reason="its weights are no matrix in the file, or not one scale an output",
         )
     with editor.changing(node):
         node.input[1] = name
@@ -96,13 +96,15 @@ def _permuted(editor: Editor, node: "NodeProto", order: NDArray[Any]) -> str | N
     """Add the weights with their inputs in another order; return the tensor's name."""
     axis = 1 if operator(node) == "Gemm" and attribute(node, "transB", 0) else 0
     values = editor.constant(node.input[1])
-    if values is not None:
+    if values is not None and values.ndim == 2:
         return editor.add_constant(f"{node.input[1]}.channels_last", np.take(values, order, axis))
     maker = editor.maker(node.input[1])
     if maker is None or operator(maker) != "DequantizeLinear" or attribute(maker, "block_size", 0):
         return None
     integers, scale = editor.constant(maker.input[0]), editor.constant(maker.input[1])
-    if integers is None or scale is None or (scale.size > 1 and attribute(maker, "axis", 1) == axis):
+    if integers is None or integers.ndim != 2 or scale is None:
+        return None
+    if scale.size > 1 and attribute(maker, "axis", 1) % integers.ndim == axis:
         return None
     name = editor.add_constant(f"{maker.input[0]}.channels_last", np.take(integers, order, axis))
     return editor.add("DequantizeLinear", [name, *maker.input[1:]], f"{node.input[1]}.channels_last", attributes(maker))

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from edgecnn.rewriting.attributes import attributes, operator
 from edgecnn.rewriting.editor import Editor
+from edgecnn.rewriting.quantized import is_rounding
 from edgecnn.rewriting.site import Site
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def _chain(editor: Editor, node: "NodeProto") -> Site | None:
     images = list(node.input) if operator(node) in _ALL_IMAGES else [node.input[0]]
     sources = [editor.maker(name) for name in images]
     quantize = editor.only_reader(node.output[0])
-    if quantize is None or operator(quantize) != "QuantizeLinear":
+    if quantize is None or not is_rounding(editor, quantize, "QuantizeLinear"):
         return None
     if any(source is None or operator(source) != "DequantizeLinear" for source in sources):
         return _round_first(editor, node, quantize) if operator(node) in RESHAPERS else None
@@ -73,10 +74,7 @@ def _chain(editor: Editor, node: "NodeProto") -> Site | None:
 
 def _round_first(editor: Editor, node: "NodeProto", quantize: "NodeProto") -> Site | None:
     """Let a layer's output be rounded before it is reshaped."""
-    scale = editor.constant(quantize.input[1])
     if editor.maker(node.input[0]) is None or editor.only_reader(node.input[0]) is None:
-        return None
-    if scale is None or scale.size != 1:
         return None
     kept = {name: value for name, value in attributes(quantize).items() if name != "axis"}
     result = quantize.output[0]
@@ -88,7 +86,7 @@ def _round_first(editor: Editor, node: "NodeProto", quantize: "NodeProto") -> Si
 
 
 def _same(before: "Sequence[NDArray[Any] | None]", after: "Sequence[NDArray[Any] | None]") -> bool:
-    """Tell whether two scales, and two zero points, are one and the same number."""
+    """Tell whether two scales, and two zero points, are one and the same number and type."""
     if len(before) != len(after):
         return False
     for one, other in zip(before, after, strict=True):

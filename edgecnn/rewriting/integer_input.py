@@ -42,12 +42,14 @@ def _take(editor: Editor, cast: "NodeProto") -> Site | None:
     node = editor.only_reader(cast.output[0])
     while node is not None and operator(node) in _ARITHMETIC:
         number = editor.constant(node.input[1])
-        if number is None or number.size != 1:
+        if number is None or number.size != 1 or number.ndim > len(editor.sizes(cast.input[0]) or ()):
             break
         values = _ARITHMETIC[node.op_type](values, number.reshape(()))
         node = editor.only_reader(node.output[0])
     if node is None or operator(node) != "QuantizeLinear":
         return Site(rewrite=NAME, node=cast.name, applied=False, reason="what reads the pixels is not quantized")
+    if editor.is_output(node.output[0]):
+        return Site(rewrite=NAME, node=cast.name, applied=False, reason="its integers are an output of the graph")
     parameters = [editor.constant(name) for name in node.input[1:]]
     if len(parameters) != 2 or any(value is None or value.size != 1 for value in parameters):
         return None

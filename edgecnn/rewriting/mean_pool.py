@@ -27,7 +27,7 @@ def pool_means(editor: Editor, nodes: "list[NodeProto]") -> list[Site]:
 
 def _is_over_image(editor: Editor, node: "NodeProto") -> bool:
     sizes = editor.sizes(node.input[0])
-    if sizes is None or len(sizes) != 4:
+    if sizes is None or len(sizes) != 4 or editor.type(node.input[0]) != "float32":
         return False
     axes = editor.constant(node.input[1]) if len(node.input) > 1 else attribute(node, "axes", None)
     return axes is not None and {int(axis) for axis in axes} in _IMAGE_AXES

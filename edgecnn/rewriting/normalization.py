@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from onnx import NodeProto
 
 NAME = "one-normalization"
+_FLOAT = np.finfo(np.float32)
 
 
 def join_normalization(editor: Editor, nodes: "list[NodeProto]") -> list[Site]:
@@ -42,12 +43,14 @@ def _join(editor: Editor, subtract: "NodeProto", divide: "NodeProto") -> Site | 
     mean, deviation = _by_channel(mean, sizes[0]), _by_channel(deviation, sizes[0])
     if mean is None or deviation is None or not (deviation > 0).all():
         return None
+    variance = np.square(deviation.astype(np.float64))
+    if variance.min() < _FLOAT.tiny or variance.max() > _FLOAT.max:
+        return None
     stem = f"{divide.output[0]}.normalization"
     one, zero = np.ones(sizes[0], np.float32), np.zeros(sizes[0], np.float32)
-    variance = np.square(deviation.astype(np.float64)).astype(np.float32)
     constants = [
         editor.add_constant(f"{stem}_{word}", values)
-        for word, values in (("scale", one), ("bias", zero), ("mean", mean), ("variance", variance))
+        for word, values in (("scale", one), ("bias", zero), ("mean", mean), ("variance", variance.astype(np.float32)))
     ]
     inputs = [subtract.input[0], *constants]
     editor.remove(subtract, divide)
@@ -57,7 +60,7 @@ def _join(editor: Editor, subtract: "NodeProto", divide: "NodeProto") -> Site | 
 
 def _by_channel(values: NDArray[Any], channels: int) -> NDArray[Any] | None:
     """Return one value a channel from a constant that broadcasts so over ``[N, C, H, W]``; None if it does not."""
-    if values.size == 1:
+    if values.size == 1 and values.ndim <= 4:
         return np.full(channels, values.reshape(()), values.dtype)
     if values.shape in ((1, channels, 1, 1), (channels, 1, 1)):
         return values.reshape(channels)

@@ -41,10 +41,11 @@ def _split(editor: Editor, node: "NodeProto") -> Site | None:
     relu = editor.only_reader(node.output[0])
     pool = editor.only_reader(relu.output[0]) if relu is not None and operator(relu) == "Relu" else None
     window = pool_window(pool) if pool is not None else None
-    if weight is None or weight.dtype != np.float32 or weight.ndim != 4 or window is None:
+    if weight is None or weight.dtype != np.float32 or weight.ndim != 4 or window in (None, (1, 1)):
         return None
     assert relu is not None
     assert pool is not None
+    assert window is not None
     if len(node.input) > 2 and node.input[2] and bias is None:
         return None
     if attribute(node, "group", 1) != 1 or len(weight) >= FULL:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 #: What works on each number alone, and may stand between a layer and its rounding.
 ACTIVATIONS = ("Relu", "Clip")
 _EIGHT_BITS = (np.uint8, np.int8)
+#: Steps of the integers by which a Clip may end earlier than they do: rounding still gives their ends. ONNX Runtime's
+#: ClipQuantFusion allows almost half a step; it is not asked about ties.
+_CLOSE = 0.25
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +91,10 @@ def quantized_constant(editor: Editor, tensor: str) -> QuantizedConstant | None:
 
 
 def quantized_layer(editor: Editor, node: "NodeProto") -> QuantizedLayer | None:
-    """Return a layer between integers; None if some of it is float."""
+    """Return a layer between integers, as ONNX Runtime has a kernel for it; None if some of it is float.
+
+    Its kernels read and give the same kind of integer, and add a bias of 32 bits.
+    """
     activation = editor.only_reader(node.output[0])
     quantize = activation
     if activation is not None and operator(activation) in ACTIVATIONS:
@@ -96,24 +102,62 @@ def quantized_layer(editor: Editor, node: "NodeProto") -> QuantizedLayer | None:
     else:
         activation = None
     dequantize = editor.maker(node.input[0])
-    if not _is_rounding(editor, dequantize, "DequantizeLinear") or not _is_rounding(editor, quantize, "QuantizeLinear"):
+    if not is_rounding(editor, dequantize, "DequantizeLinear") or not is_rounding(editor, quantize, "QuantizeLinear"):
         return None
     weight = quantized_constant(editor, node.input[1])
     has_bias = len(node.input) > 2 and node.input[2] != ""
     bias = quantized_constant(editor, node.input[2]) if has_bias else None
     if weight is None or (has_bias and bias is None) or dequantize is None or quantize is None:
         return None
+    if zero_point_type(editor, dequantize) != zero_point_type(editor, quantize):
+        return None
+    if bias is not None and bias.values.dtype != np.int32:
+        return None
     return QuantizedLayer(
         node=node, dequantize=dequantize, weight=weight, bias=bias, activation=activation, quantize=quantize
     )
 
 
-def _is_rounding(editor: Editor, node: "NodeProto | None", op: str) -> bool:
+def is_rounding(editor: Editor, node: "NodeProto | None", op: str) -> bool:
     """Tell whether a node goes between float and eight bits with one scale; its zero point tells which eight."""
     if node is None or operator(node) != op:
         return False
-    scale, zero_point = editor.constant(node.input[1]), editor.constant(node.input[2]) if len(node.input) > 2 else None
-    return scale is not None and scale.size == 1 and zero_point is not None and zero_point.dtype in _EIGHT_BITS
+    scale = editor.constant(node.input[1])
+    return scale is not None and scale.size == 1 and zero_point_type(editor, node) in _EIGHT_BITS
+
+
+def zero_point_type(editor: Editor, node: "NodeProto") -> "np.dtype[Any] | None":
+    """Return the type of the integers that a node reads or gives; None if it names no zero point that is constant."""
+    zero_point = editor.constant(node.input[2]) if len(node.input) > 2 else None
+    return None if zero_point is None else zero_point.dtype
+
+
+def rounding_clips_as_much(editor: Editor, layer: QuantizedLayer) -> bool:
+    """Tell whether the ends of the integers do all that a layer's activation does; so it is without one.
+
+    ONNX Runtime takes such an activation away, and the layer has an integer kernel; with any other it computes float.
+    """
+    if layer.activation is None:
+        return True
+    scale, zero_point = (editor.constant(name) for name in layer.quantize.input[1:3])
+    assert scale is not None
+    assert zero_point is not None
+    limits, zero = np.iinfo(zero_point.dtype), int(zero_point.item())
+    if operator(layer.activation) == "Relu":
+        return zero == limits.min
+    low, high = _bounds(editor, layer.activation)
+    step = scale.astype(np.float32).item()
+    return low <= step * (limits.min - zero + _CLOSE) and step * (limits.max - zero - _CLOSE) <= high
+
+
+def _bounds(editor: Editor, clip: "NodeProto") -> tuple[float, float]:
+    """Return what a Clip keeps numbers between (attributes before opset 11, then inputs); computed, it is no place."""
+    found = []
+    for place, (name, open_end) in enumerate((("min", -np.inf), ("max", np.inf)), start=1):
+        given = len(clip.input) > place and clip.input[place] != ""
+        bound = editor.constant(clip.input[place]) if given else np.array(attribute(clip, name, open_end))
+        found.append(-open_end if bound is None else float(bound.item()))
+    return found[0], found[1]
 
 
 def has_signed_symmetric_weights(layer: QuantizedLayer) -> bool:
