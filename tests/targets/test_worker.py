@@ -150,7 +150,7 @@ def test_counting_marks_nothing_first_and_then_each_call(monkeypatch: pytest.Mon
 
     monkeypatch.setattr("os.getpgid", getpgid)
     header = {"do": "count", "input": "x", "dtype": X.dtype.str, "shape": X.shape, "warmup": 2, "calls": 3}
-    emulated_worker._count(Session(), header, X.tobytes())
+    worker._count(Session(), header, X.tobytes())
     assert marked == [-1, -1, *[0, 1] * 3, *[2, -1, 3] * 3]
 
 
@@ -160,7 +160,7 @@ def test_a_model_is_opened_as_it_is_told() -> None:
         "level": "ORT_DISABLE_ALL", "entries": {"session.disable_prepacking": "1"},
         "attributes": {"enable_mem_pattern": False},
     }  # fmt: skip
-    opened = emulated_worker._open(model, 1, told).get_session_options()
+    opened = worker._open(model, {"threads": 1, "options": told}).get_session_options()
     assert opened.graph_optimization_level == onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     assert opened.get_session_config_entry("session.disable_prepacking") == "1"
     assert opened.enable_mem_pattern is False
