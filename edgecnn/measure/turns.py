@@ -48,6 +48,8 @@ def time_in_turns(
 ) -> list[Turns]:
     """Open every candidate anew and time blocks of their calls in rounds, in an order that changes with each round.
 
+    Which is opened and warmed up first is drawn as well.
+
     Two sessions of one and the same model differ by up to two percent, by where their memory happens to lie: call
     this several times and take one median of each. Call it inside :func:`edgecnn.measure.cpus.pinned` and
     :func:`edgecnn.measure.cpus.no_garbage_collection`.
@@ -56,7 +58,7 @@ def time_in_turns(
         openers: one a candidate, each opens a session.
         pixels: uint8 ``[N, H, W, 3]``; the first ``batch`` of them are fed, repeated if there are fewer.
         settings: how; ``pairs`` and ``seconds`` set how long a block is.
-        order: draws the order within each round.
+        order: draws every order.
 
     Raises:
         UsageError: a session takes another, fixed batch, or cannot be run through what was asked for.
@@ -82,8 +84,7 @@ def time_in_turns(
 def _open(openers: Sequence[Opener], order: np.random.Generator) -> list[tuple[Session, float]]:
     """Open every candidate, and return it with the microseconds that took.
 
-    In random order: one opened after another finds other memory, and was 0.2% faster in twenty measurements of a model
-    against itself.
+    In random order, for one that is opened after another finds other memory, and warmer files and code.
     """
     found = {}
     for index in order.permutation(len(openers)):
