@@ -49,6 +49,8 @@ def time_in_turns(
 ) -> list[Turns]:
     """Open every candidate anew and time blocks of their calls in rounds, in an order that changes with each round.
 
+    Which is opened and warmed up first is drawn as well.
+
     Two sessions of one and the same model differ by up to two percent, by where their memory happens to lie: call
     this several times and take one median of each. Call it inside :func:`edgecnn.measure.cpus.pinned` and
     :func:`edgecnn.measure.cpus.no_garbage_collection`.
@@ -57,28 +59,40 @@ def time_in_turns(
         openers: one a candidate, each opens a session.
         pixels: uint8 ``[N, H, W, 3]``; the first ``batch`` of them are fed, repeated if there are fewer.
         settings: how; ``pairs`` and ``seconds`` set how long a block is.
-        order: draws the order within each round.
+        order: draws every order.
 
     Raises:
         UsageError: a session takes another, fixed batch, or cannot be run through what was asked for.
     """
-    sessions, loads = [], []
-    for opener in openers:
-        started = now_us()
-        sessions.append(opener())
-        loads.append(now_us() - started)
-    feeds = [feed_batch(session, pixels, settings.batch) for session in sessions]
-    firsts = [float(time_calls(bind(s, x, "run"), 1)[0]) for s, x in zip(sessions, feeds, strict=True)]
-    calls = [bind(session, batch, settings.through) for session, batch in zip(sessions, feeds, strict=True)]
-    warmups = [warm_up(call) for call in calls]
+    opened = _open(openers, order)
+    feeds = [feed_batch(session, pixels, settings.batch) for session, _ in opened]
+    firsts, calls, warmups = {}, {}, {}
+    for index in order.permutation(len(openers)):
+        session, batch = opened[index][0], feeds[index]
+        firsts[index] = float(time_calls(bind(session, batch, "run"), 1)[0])
+        calls[index] = bind(session, batch, settings.through)
+        warmups[index] = warm_up(calls[index])
     blocks: list[list[Times]] = [[] for _ in openers]
     for _ in range(settings.rounds):
         for index in order.permutation(len(openers)):
             blocks[index].append(_time_block(calls[index], warmups[index].call_us, settings, len(openers)))
     return [
-        Turns(load_us=loads[index], first_us=firsts[index], warmup=warmups[index], blocks=tuple(blocks[index]))
+        Turns(load_us=opened[index][1], first_us=firsts[index], warmup=warmups[index], blocks=tuple(blocks[index]))
         for index in range(len(openers))
     ]
+
+
+def _open(openers: Sequence[Opener], order: np.random.Generator) -> list[tuple[Session, float]]:
+    """Open every candidate, and return it with the microseconds that took.
+
+    In random order, for one that is opened after another finds other memory, and warmer files and code.
+    """
+    found = {}
+    for index in order.permutation(len(openers)):
+        started = now_us()
+        session = openers[index]()
+        found[index] = (session, now_us() - started)
+    return [found[index] for index in range(len(openers))]
 
 
 def feed_batch(session: Session, pixels: NDArray[np.uint8], batch: int) -> Feed:

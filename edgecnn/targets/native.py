@@ -198,7 +198,6 @@ class BoundCall:
     ) -> None:
         import onnxruntime
 
-        self._kept = source[1]  # ONNX Runtime reads this memory, and does not hold it
         self._output = onnxruntime.OrtValue.ortvalue_from_numpy(destination[1])
         self._binding = session.io_binding()
         self._binding.bind_cpu_input(*source)

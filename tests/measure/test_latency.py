@@ -221,7 +221,8 @@ def test_pairs_are_added_until_the_interval_is_as_narrow_as_asked(machine: Machi
     assert (paired.precision.met, paired.precision.asked) == (True, 0.02)
     assert paired.precision.found == pytest.approx((paired.speedup.high - paired.speedup.low) / paired.speedup.median)
     assert paired.precision.found <= 0.02
-    assert 10 < paired.pairs == len(paired.of_int8.medians_us) == models[0].opened
+    assert paired.pairs in (15, 23, 35, 53, 80, 120, 180), "the looks are far apart"
+    assert paired.pairs == len(paired.of_int8.medians_us) == models[0].opened
     plain = bench(noisy(machine, "float", 1, 0.03), noisy(machine, "int8", 2, 0.03), pairs=10, rounds=1, seconds=0.001)
     assert plain.precision is None
     assert plain.pairs == 10

@@ -55,6 +55,23 @@ def test_the_order_changes_from_round_to_round_by_the_seed(machine: Machine) -> 
     assert first == again != other
 
 
+def test_which_is_opened_and_warmed_up_first_changes_too(machine: Machine) -> None:
+    order, opened = np.random.default_rng(0), []
+    warmed = []
+
+    class Noted(Model):
+        def __call__(self) -> Fake:
+            opened.append(self.name)
+            return super().__call__()
+
+    for _ in range(20):
+        machine.log.clear()
+        time_in_turns([Noted(machine, name, lambda s, c: 100) for name in "ab"], PIXELS, settings(rounds=1), order)
+        warmed.append(machine.log[0][0])
+    assert 3 < opened[::2].count("a") < 17
+    assert 3 < warmed.count("a") < 17
+
+
 def test_each_candidate_gets_its_own_figures(machine: Machine) -> None:
     openers = [Model(machine, f"{us}", lambda s, c, us=us: us, load_us=us / 2) for us in (50, 100, 200)]  # type: ignore[misc]
     found = time_in_turns(openers, PIXELS, settings(), np.random.default_rng(0))

@@ -157,7 +157,7 @@ def test_costs_and_noise_are_recorded_beside_the_times(bundle_copy: Path) -> Non
     for startup, name in ((found.float_startup, "float.onnx"), (found.int8_startup, "int8.onnx")):
         assert startup is not None
         assert startup.size_bytes == (bundle_copy / name).stat().st_size
-        assert startup.load_us > startup.first_us > 0
+        assert min(startup.load_us, startup.first_us) > 0
         if startup.peak_memory_bytes is not None:
             assert startup.runtime_memory_bytes is not None
             assert startup.peak_memory_bytes > startup.runtime_memory_bytes

@@ -197,10 +197,10 @@ def test_a_bound_call_gives_the_same_logits_as_run() -> None:
     assert np.ptp(bound.logits()) > 0
 
 
-def test_a_bound_call_keeps_what_it_reads() -> None:
+def test_a_bound_call_reads_its_batch_though_nobody_else_holds_it() -> None:
     session = open_model(small_cnn())
     expected = session.run(X)
-    bound = session.bind(X.copy())  # nobody else holds it
+    bound = session.bind(X.copy())
     scratch = [np.full_like(X, np.nan) for _ in range(20)]
     bound()
     np.testing.assert_array_equal(bound.logits(), expected)
