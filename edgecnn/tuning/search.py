@@ -87,7 +87,7 @@ class Search:
         plain = [self._plain(one) for one in self.recipes]
         for one in plain:
             candidates.append(Candidate(recipe=one))
-            if not self.stages.budget.is_over():
+            if not self.stages.budget.is_over("recipes"):
                 candidates += self._with_plans(Candidate(recipe=one), slice(0, 1))
         rows = self.stages.race("recipes", candidates, needed=(STOCK, Candidate(recipe=plain[0])))
         return self._leaders(rows)
@@ -117,10 +117,12 @@ class Search:
         """Time each layer left float; then make what helps, together."""
         assert int8.recipe is not None
         movable = [layer for layer in self.layers(int8.recipe) if layer not in int8.recipe.float_layers]
-        if len(movable) < 2 or self.stages.budget.is_over():
+        if len(movable) < 2 or self.stages.budget.is_over("float layers"):
             return int8
         singles = {layer: self._leave_float(int8, (layer,)) for layer in movable}
-        rows = self.stages.race("float layers", [STOCK, int8, *singles.values()], needed=(STOCK, int8), judged=False)
+        # Each is held against int8 as it is, and not against the best of them: nobody is dropped.
+        alone = [STOCK, int8, *singles.values()]
+        rows = self.stages.race("float layers", alone, needed=(STOCK, int8), judged=False, drops=False)
         helpful = self._faster_than(int8, rows, singles)
         if not helpful:
             self.notes.append("no layer of int8 is faster in float")
@@ -143,7 +145,7 @@ class Search:
         """Return the best int8 that, refined, holds the drop budget; if none does, the one that loses least."""
         tried: dict[Candidate, float] = {}
         for one in self._by_cost(int8):
-            if tried and self.stages.budget.is_over():
+            if tried and self.stages.budget.is_over("refined"):
                 break
             assert one.recipe is not None
             full = dataclasses.replace(one, recipe=self.stages.refined.get(one.recipe, one.recipe))
@@ -193,7 +195,7 @@ class Search:
             for name, row in SESSION_OPTIONS.items()
             if row.needs_threads <= n
         ]
-        if self.stages.budget.is_over() or not [one for one in ways if one != fastest]:
+        if self.stages.budget.is_over("session") or not [one for one in ways if one != fastest]:
             return fastest
         rows = self.stages.race("session", [STOCK, fastest, *ways], needed=(STOCK, fastest))
         group = [row for row in rows if row.standing is not None and row.candidate.file == fastest.file]

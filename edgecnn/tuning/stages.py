@@ -54,7 +54,7 @@ class Stages:
         made: list[Made] = []
         rows: list[Row] = []
         for candidate in dict.fromkeys(candidates):
-            if candidate not in needed and self.budget.is_over():
+            if candidate not in needed and self.budget.is_over(stage):
                 rows.append(Row(stage=stage, candidate=candidate, dropped=_NO_TIME))
                 continue
             one = self._made(candidate, files, judged=judged)
