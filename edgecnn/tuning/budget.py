@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from edgecnn.errors import UsageError
 
 #: What each stage's race may take of the whole; making the files to race takes the rest.
-SHARES = {"recipes": 0.2, "rewrites": 0.12, "float layers": 0.12, "session": 0.1, "final": 0.12}
+SHARES = {"recipes": 0.15, "rewrites": 0.1, "float layers": 0.1, "session": 0.08, "final": 0.1}
 #: What is kept for refining the winner, which takes longer than making any other file.
 REFINING = 0.25
 
