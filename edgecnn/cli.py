@@ -109,6 +109,7 @@ def run(
     from edgecnn.pipeline.run import run as run_pipeline
     from edgecnn.pipeline.verdict import Gates, parse_size
     from edgecnn.report import text, views
+    from edgecnn.report.tuning import recommendation_sentence
 
     settings = RunSettings(
         model=model,
@@ -133,6 +134,7 @@ def run(
             text.validation_table(manifest.validation),
             text.latency_table(manifest.latency),
             *(text.latency_sentence(row) for row in manifest.latency),
+            *([] if manifest.recommendation is None else [recommendation_sentence(manifest.recommendation)]),
             text.checks_table(result.verdict.checks),
             text.verdict_line(str(result.bundle), result.verdict.passed),
         )
