@@ -21,6 +21,7 @@ from edgecnn.targets.session_options import SESSION_OPTIONS
 from edgecnn.tuning.candidate import STOCK, Candidate
 from edgecnn.tuning.choice import Row, best, holds, mark_front
 from edgecnn.tuning.maker import Refused
+from edgecnn.tuning.refining import kernels, leave_float, plain_recipe, refine
 from edgecnn.tuning.stages import FLOAT, INT8, OVER, TIMED, Stages, drop_of, standing_of
 
 #: Sets of float layers that are tried together: the one that helps most, the two that do, and so on.
@@ -78,26 +79,19 @@ class Search:
         """
         int8, float_ = self._try_recipes()
         int8, float_ = self._try_rewrites(int8, float_)
-        int8 = self._refine(self._try_float_layers(int8))
+        int8 = refine(self.stages, self._try_float_layers(int8))
         opened = self._try_sessions(int8, float_)
         return self._finish(int8, float_, opened)
 
     def _try_recipes(self) -> tuple[Candidate, Candidate]:
         candidates = [STOCK, *self._with_plans(STOCK, slice(0, 1))]
-        plain = [self._plain(one) for one in self.recipes]
+        plain = [plain_recipe(self.stages, one) for one in self.recipes]
         for one in plain:
             candidates.append(Candidate(recipe=one))
             if not self.stages.budget.is_over("recipes"):
                 candidates += self._with_plans(Candidate(recipe=one), slice(0, 1))
         rows = self.stages.race("recipes", candidates, needed=(STOCK, Candidate(recipe=plain[0])))
         return self._leaders(rows)
-
-    def _plain(self, one: Recipe) -> Recipe:
-        """Return a recipe without what refines it, and remember what it was."""
-        plain = dataclasses.replace(one, adaptive_rounding=False, correct_bias=False, summary="")
-        if plain.name != one.name:
-            self.stages.refined[plain] = one
-        return plain
 
     def _try_rewrites(self, int8: Candidate, float_: Candidate) -> tuple[Candidate, Candidate]:
         more = self._with_plans(STOCK, slice(1, None)) + self._with_plans(Candidate(recipe=int8.recipe), slice(1, None))
@@ -119,7 +113,7 @@ class Search:
         movable = [layer for layer in self.layers(int8.recipe) if layer not in int8.recipe.float_layers]
         if len(movable) < 2 or self.stages.budget.is_over("float layers"):
             return int8
-        singles = {layer: self._leave_float(int8, (layer,)) for layer in movable}
+        singles = {layer: leave_float(self.stages, int8, (layer,)) for layer in movable}
         # Each is held against int8 as it is, and not against the best of them: nobody is dropped.
         alone = [STOCK, int8, *singles.values()]
         rows = self.stages.race("float layers", alone, needed=(STOCK, int8), judged=False, drops=False)
@@ -127,57 +121,9 @@ class Search:
         if not helpful:
             self.notes.append("no layer of int8 is faster in float")
             return int8
-        sets = [self._leave_float(int8, tuple(helpful[:n])) for n in range(1, min(len(helpful), FLOAT_SETS) + 1)]
+        sets = [leave_float(self.stages, int8, tuple(helpful[:n])) for n in range(1, min(len(helpful), FLOAT_SETS) + 1)]
         together = self.stages.race("float layers", [STOCK, int8, *sets], needed=(STOCK, int8))
         return self._leaders(together)[0]
-
-    def _leave_float(self, candidate: Candidate, layers: tuple[str, ...]) -> Candidate:
-        recipe = candidate.recipe
-        assert recipe is not None
-        left = dataclasses.replace(recipe, float_layers=(*recipe.float_layers, *layers), summary="")
-        if recipe in self.stages.refined:
-            self.stages.refined[left] = dataclasses.replace(
-                self.stages.refined[recipe], float_layers=left.float_layers, summary=""
-            )
-        return dataclasses.replace(candidate, recipe=left)
-
-    def _refine(self, int8: Candidate) -> Candidate:
-        """Return the best int8 that, refined, holds the drop budget; if none does, the one that loses least."""
-        tried: dict[Candidate, float] = {}
-        for one in self._by_cost(int8):
-            if tried and self.stages.budget.is_over("refined"):
-                break
-            assert one.recipe is not None
-            full = dataclasses.replace(one, recipe=self.stages.refined.get(one.recipe, one.recipe))
-            made = self.stages.maker.make(full)
-            if isinstance(made, Refused):
-                self.stages.rows.append(Row(stage="refined", candidate=full, dropped=f"refused: {made.reason}"))
-                continue
-            assert made.drop_pp is not None
-            tried[full] = made.drop_pp.delta
-            if holds(made.drop_pp, self.stages.max_drop_pp):
-                return full
-            self.stages.rows.append(
-                Row(stage="refined", candidate=full, made=made, dropped=self._too_much(made.drop_pp))
-            )
-        if not tried:
-            return int8
-        return min(tried, key=lambda one: tried[one])
-
-    def _too_much(self, drop_pp: Comparison) -> str:
-        return f"loses {drop_pp.delta:.2f} points; {self.stages.max_drop_pp:g} were allowed"
-
-    def _by_cost(self, first: Candidate) -> list[Candidate]:
-        """Return the best int8, and the best of every other recipe, the cheapest first."""
-        costs = {
-            row.candidate: row.standing.against_reference.delta
-            for row in self.stages.rows
-            if row.candidate.form == "int8" and row.standing is not None and row.stage in ("recipes", "rewrites")
-        }
-        cheapest: dict[Recipe | None, Candidate] = {first.recipe: first}
-        for candidate in sorted(costs, key=lambda one: costs[one]):
-            cheapest.setdefault(candidate.recipe, candidate)
-        return list(cheapest.values())
 
     def _faster_than(self, base: Candidate, rows: Sequence[Row], singles: dict[str, Candidate]) -> list[str]:
         """Return the layers that surely make it faster, the one that does most first."""
@@ -202,19 +148,17 @@ class Search:
         return self._take(group)
 
     def _faster(self, int8: Candidate, float_: Candidate) -> Candidate:
-        """Return int8 if it holds the budget and its kernels were faster than float."""
+        """Return int8 if it holds the budget and is better than float: smaller, or of faster kernels."""
         made = self.stages.maker.make(int8)
         if isinstance(made, Refused) or made.drop_pp is None or not holds(made.drop_pp, self.stages.max_drop_pp):
             return float_
-        costs = {self._kernels(row.candidate): row.standing for row in self.stages.rows if row.standing is not None}
-        int8_ratio = costs[self._kernels(int8)].against_reference.delta
-        return int8 if int8_ratio < costs[self._kernels(float_)].against_reference.delta else float_
-
-    def _kernels(self, candidate: Candidate) -> Candidate:
-        """Return a candidate with the same kernels that was raced: refining changes none."""
-        raced = {refined: plain for plain, refined in self.stages.refined.items()}
-        recipe = candidate.recipe
-        return candidate if recipe is None else dataclasses.replace(candidate, recipe=raced.get(recipe, recipe))
+        if self.objective == "size":
+            return int8 if len(made.data) < len(self.stages.maker.model) else float_
+        costs = {
+            kernels(self.stages, row.candidate): row.standing for row in self.stages.rows if row.standing is not None
+        }
+        int8_ratio = costs[kernels(self.stages, int8)].against_reference.delta
+        return int8 if int8_ratio < costs[kernels(self.stages, float_)].against_reference.delta else float_
 
     def _finish(self, int8: Candidate, float_: Candidate, opened: Candidate) -> Tuned:
         finalists = (STOCK, float_, int8, opened)
@@ -236,16 +180,21 @@ class Search:
 
     def _why(self, chosen: Row, int8: Row, note: str | None, *, met: bool) -> str:
         if chosen.candidate.form == "int8":
-            return note or f"the best in {self.objective} that loses at most {self.stages.max_drop_pp:g} points"
+            return note or f"{self._best()} that lose at most {self.stages.max_drop_pp:g} points"
         if not met:
             return f"no int8 that was tried loses at most {self.stages.max_drop_pp:g} points"
-        slower = standing_of(int8).over(standing_of(chosen))
-        if slower.low > 1:
-            return (
-                f"float is faster here: the best int8 takes {slower.delta:.2f} times as long "
-                f"({slower.low:.2f} to {slower.high:.2f})"
-            )
-        return note or f"the best in {self.objective}"
+        more = standing_of(int8).over(standing_of(chosen))
+        if more.low <= 1 or self.objective == "size":
+            return note or self._best()
+        figures = f"({more.low:.2f} to {more.high:.2f})"
+        if self.stages.meter.unit == "instructions":
+            return f"float takes fewer instructions: the best int8 takes {more.delta:.2f} times as many {figures}"
+        return f"float is faster here: the best int8 takes {more.delta:.2f} times as long {figures}"
+
+    def _best(self) -> str:
+        """Return in what the best is best; a count of instructions is not called time."""
+        counted = self.stages.meter.unit == "instructions" and self.objective != "size"
+        return "the fewest instructions of all" if counted else f"the best in {self.objective} of all"
 
     def _leaders(self, rows: Sequence[Row]) -> tuple[Candidate, Candidate]:
         """Return the best int8 and the best float of a race."""

@@ -15,7 +15,7 @@ from edgecnn.tuning.candidate import STOCK, Candidate
 from edgecnn.tuning.maker import Maker
 from edgecnn.tuning.search import Search, Tuned
 from edgecnn.tuning.stages import Stages
-from tests.tuning.fakes import FakeJudge, FakeMeter, FakeRewriter, make_maker, quantize
+from tests.tuning.fakes import MODEL, FakeJudge, FakeMeter, FakeRewriter, make_maker, quantize
 
 A = recipe("u8s8-perchannel-minmax-reduced-equalized-rounded-corrected")
 PLAIN_A = recipe("u8s8-perchannel-minmax-reduced-equalized")
@@ -78,7 +78,7 @@ def test_the_fastest_int8_is_recommended_with_its_speedup_over_the_stock_float()
     assert found.int8.candidate == found.recommended.candidate
     assert (found.speedup.low, found.speedup.delta, found.speedup.high) == (2, 2, 2)
     assert found.met
-    assert found.why == "the best in latency that loses at most 0.5 points"
+    assert found.why == "the best in latency of all that lose at most 0.5 points"
 
 
 def test_where_float_is_faster_that_is_said_with_figures_and_int8_is_still_the_best_int8() -> None:
@@ -132,6 +132,26 @@ def test_for_size_the_smallest_file_is_taken_although_it_is_slower() -> None:
     maker = make_maker(rewriter=FakeRewriter({"int8": [("a-rewrite-with-a-name-that-makes-the-file-longer",)]}))
     found, _ = search(lambda one: 10 if one.rewrites else 40, maker=maker, objective="size", recipes=(A,))
     assert found.int8.candidate == Candidate(recipe=A)
+
+
+def test_for_size_session_options_are_tried_for_the_smaller_file() -> None:
+    maker = make_maker()
+    maker.model = MODEL + b" " * 500
+    _, meter = search(lambda one: 40 if one.recipe else 10, maker=maker, objective="size", recipes=(A,))
+    assert [name for name in meter.measured[-2] if name.startswith(f"{A.name} + no-arena")]
+
+
+@pytest.mark.parametrize(
+    ("int8", "why"),
+    [
+        (10, "the fewest instructions of all that lose at most 0.5 points"),
+        (30, "float takes fewer instructions: the best int8 takes 1.50 times as many (1.50 to 1.50)"),
+    ],
+)
+def test_a_count_of_instructions_is_not_called_time(int8: float, why: str) -> None:
+    meter = FakeMeter(lambda one: (int8 if one.recipe else 20) + 9 * len(one.rewrites), unit="instructions")
+    found, _ = search(meter.cost, meter=meter)
+    assert found.why == why
 
 
 def test_a_layer_that_is_faster_in_float_stays_float_and_one_that_is_not_does_not() -> None:
