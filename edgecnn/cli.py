@@ -112,6 +112,7 @@ def run(
     from edgecnn.pipeline.verdict import Gates, parse_size
     from edgecnn.report import text, views
     from edgecnn.report.latency import latency_items
+    from edgecnn.report.tuning import recommendation_sentence
 
     settings = RunSettings(
         model=model,
@@ -135,6 +136,7 @@ def run(
             text.artifacts_table(manifest.artifacts),
             text.validation_table(manifest.validation),
             *latency_items(manifest.latency),
+            *([] if manifest.recommendation is None else [recommendation_sentence(manifest.recommendation)]),
             text.checks_table(result.verdict.checks),
             text.verdict_line(str(result.bundle), result.verdict.passed),
         )

@@ -213,7 +213,9 @@ for words in sys.argv[1:]:
 
 ARTIFACTS = {"bundle", "artifacts", "unchanged", "verdict"}
 JSON_FIELDS: dict[tuple[str, ...], set[str]] = {
-    ("run", *RUN[3:]): {"bundle", "artifacts", "unchanged", "validation", "latency", "checks", "verdict"},
+    ("run", *RUN[3:]): {
+        *("bundle", "artifacts", "unchanged", "validation", "latency", "checks", "recommendation", "verdict"),
+    },
     ("train", "--epochs", "1", "--force"): ARTIFACTS,
     ("export", "--force"): ARTIFACTS,
     ("simplify", "--force"): ARTIFACTS | {"simplification"},

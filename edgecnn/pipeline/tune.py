@@ -120,22 +120,26 @@ def _search(job: CalibrationJob, meter: "Meter", budget: Budget, settings: TuneS
     from edgecnn.quantization.sensitivity import layers_with_weights
     from edgecnn.tuning.maker import Maker
     from edgecnn.tuning.search import Search
+    from edgecnn.tuning.stages import Stages
 
     def quantize(recipe: "Recipe") -> "Quantized":
         return quantize_and_keep_float(
             job.prepare(recipe), job.images, recipe, threads=job.threads, progress=job.progress
         )
 
-    search = Search(
+    stages = Stages(
         maker=Maker(model=job.model, quantize=quantize, judge=job.judge(), rewriter=GraphRewriter()),
         meter=meter,
+        budget=budget,
+        max_drop_pp=settings.max_drop_pp,
+        progress=job.progress,
+    )
+    search = Search(
+        stages=stages,
         recipes=job.recipes,
         layers=lambda recipe: tuple(layers_with_weights(job.prepare(recipe).model)),
-        budget=budget,
         objective=settings.objective,
-        max_drop_pp=settings.max_drop_pp,
         max_threads=settings.threads,
-        progress=job.progress,
     )
     return search.run()
 

@@ -79,8 +79,12 @@ def _opened(configuration: ConfigurationRecord) -> str:
 def _speed_sentence(record: RecommendationRecord) -> str:
     if record.model == "float.onnx" and not _opened(record.configuration):
         return "It is what all others were measured against."
-    what = "times as fast as" if record.unit == "us" else "times fewer instructions than"
-    return f"{_times(record.speedup)} {what} float.onnx."
+    ratio, counted = record.speedup, record.unit == "instructions"
+    if ratio.high < 1:
+        slower = RatioRecord(median=1 / ratio.median, low=1 / ratio.high, high=1 / ratio.low)
+        return f"It takes {_times(slower)} times {'the instructions of' if counted else 'as long as'} float.onnx."
+    what = "times fewer instructions than" if counted else "times as fast as"
+    return f"{_times(ratio)} {what} float.onnx."
 
 
 def _times(ratio: RatioRecord) -> str:

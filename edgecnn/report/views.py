@@ -107,6 +107,7 @@ def run_view(bundle: str, manifest: Manifest, unchanged: Sequence[str]) -> Json:
         "validation": [result.model_dump(mode="json") for result in manifest.validation],
         "latency": [result.model_dump(mode="json") for result in manifest.latency],
         "checks": [check.model_dump(mode="json") for check in manifest.checks],
+        "recommendation": _optional(manifest.recommendation),
         "verdict": "passed" if passed else "failed",
     }
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from edgecnn.errors import UsageError
 
 #: What each stage's race may take of the whole; making the files to race takes the rest.
-SHARES = {"recipes": 0.2, "rewrites": 0.15, "float layers": 0.15, "session": 0.1, "final": 0.15}
+SHARES = {"recipes": 0.15, "rewrites": 0.1, "float layers": 0.1, "session": 0.08, "final": 0.1}
+#: What is kept for refining the winner, which takes longer than making any other file.
+REFINING = 0.25
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,15 +32,16 @@ class Budget:
             )
         object.__setattr__(self, "started", self.clock())
 
-    def is_over(self) -> bool:
-        """Tell whether all is spent but what the last race needs."""
-        return self.left_s() <= 0
+    def is_over(self, stage: str) -> bool:
+        """Tell whether all that a stage may use is spent."""
+        return self.left_s(stage) <= 0
 
-    def left_s(self) -> float:
-        """Return the seconds left before the last race."""
-        return self.started + self.seconds * (1 - SHARES["final"]) - self.clock()
+    def left_s(self, stage: str) -> float:
+        """Return the seconds left for a stage: the last race keeps its share, and so does refining until it is done."""
+        kept = SHARES["final"] + (REFINING if stage in ("recipes", "rewrites", "float layers") else 0)
+        return self.started + self.seconds * (1 - kept) - self.clock()
 
     def race_s(self, stage: str) -> float:
         """Return how long the race of a stage may take; never nothing, for a few heats are always run."""
         share_s = self.seconds * SHARES[stage]
-        return share_s if stage == "final" else max(min(share_s, self.left_s()), 1e-3)
+        return share_s if stage == "final" else max(min(share_s, self.left_s(stage)), 1e-3)

@@ -68,6 +68,13 @@ def test_the_stock_float_is_not_compared_with_itself() -> None:
     assert "1.00" not in text
 
 
+def test_what_is_slower_is_not_called_so_many_times_as_fast() -> None:
+    slow = recommendation_record().model_copy(update={"speedup": RatioRecord(median=0.5, low=0.4, high=0.8)})
+    assert "It takes 2.00 (1.25..2.50) times as long as float.onnx." in recommendation_sentence(slow)
+    counted = slow.model_copy(update={"unit": "instructions"})
+    assert "It takes 2.00 (1.25..2.50) times the instructions of float.onnx." in recommendation_sentence(counted)
+
+
 def test_threads_are_told() -> None:
     one = recommendation_record()
     more = one.model_copy(update={"configuration": one.configuration.model_copy(update={"threads": 2})})

@@ -21,6 +21,7 @@ from tests.bundles import (
     tiny_result,
     validation_result,
 )
+from tests.tunings import recommendation_record
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "json.md"
 
@@ -141,7 +142,12 @@ def test_a_stage_shows_its_files() -> None:
 def test_a_run_shows_everything_and_its_verdict() -> None:
     manifest = fixed_manifest()
     view = views.run_view("b", manifest, ["train"])
-    assert view.keys() == {"bundle", "artifacts", "unchanged", "validation", "latency", "checks", "verdict"}
+    assert view.keys() == {
+        "bundle", "artifacts", "unchanged", "validation", "latency", "checks", "recommendation", "verdict",
+    }  # fmt: skip
+    assert view["recommendation"] is None
+    shipped = manifest.model_copy(update={"recommendation": recommendation_record()})
+    assert views.run_view("b", shipped, [])["recommendation"]["model"] == "int8.onnx"
     assert (view["unchanged"], view["verdict"]) == (["train"], "failed")
     assert view["latency"][0]["float"]["n"] == 84013
     passing = manifest.model_copy(update={"checks": manifest.checks[:1]})
