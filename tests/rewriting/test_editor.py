@@ -175,7 +175,7 @@ def test_constants_added_to_a_file_of_the_oldest_format_are_inputs_too_as_it_ask
     editor.redirect("two", editor.add_constant("three", np.array(3, np.float32)))
     made = editor.finish()
     onnx.checker.check_model(made)
-    assert [value.name for value in made.graph.input] == ["x", "two", "three"]
+    assert [value.name for value in made.graph.input] == ["x", "three"]
 
 
 def test_sizes_and_types_are_inferred_and_what_varies_is_none() -> None:
@@ -196,3 +196,16 @@ def test_the_opset_is_that_of_onnxs_own_operators(domain: str) -> None:
     model.opset_import.append(helper.make_opsetid("com.microsoft", 99))
     model.opset_import.append(helper.make_opsetid(domain, 17))
     assert Editor(model).opset == 17
+
+
+@pytest.mark.parametrize("ir_version", [3, 8])
+def test_a_default_that_nothing_reads_any_more_is_not_asked_for(ir_version: int) -> None:
+    model = diamond()
+    model.ir_version = ir_version
+    model.opset_import[0].version = 8
+    model.graph.input.append(helper.make_tensor_value_info("two", TensorProto.FLOAT, ()))
+    model.graph.input.append(helper.make_tensor_value_info("unread", TensorProto.FLOAT, ()))
+    editor = Editor(model)
+    editor.redirect("two", "a")
+    made = editor.finish()
+    assert [value.name for value in made.graph.input] == ["x", "unread"], "what was asked for before still is"
