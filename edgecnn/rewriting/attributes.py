@@ -2,8 +2,14 @@
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 if TYPE_CHECKING:
     from onnx import NodeProto
+
+#: Attributes by which a Constant node may hold numbers in place of a tensor.
+_NUMBERS = {"value_float": np.float32, "value_floats": np.float32, "value_int": np.int64, "value_ints": np.int64}
 
 
 def operator(node: "NodeProto") -> str:
@@ -29,3 +35,17 @@ def attributes(node: "NodeProto") -> dict[str, Any]:
     from onnx import helper
 
     return {item.name: helper.get_attribute_value(item) for item in node.attribute}
+
+
+def constant_values(node: "NodeProto") -> NDArray[Any] | None:
+    """Return the values of a Constant node; None for another, for text, and for values that are sparse or outside."""
+    from onnx import TensorProto, numpy_helper
+
+    found = attributes(node) if operator(node) == "Constant" else {}
+    value = found.get("value")
+    if isinstance(value, TensorProto) and value.data_location != TensorProto.EXTERNAL:
+        return numpy_helper.to_array(value)
+    for name, dtype in _NUMBERS.items():
+        if name in found:
+            return np.array(found[name], dtype)
+    return None

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecnn.graph.remove_unused import remove_unused
-from edgecnn.rewriting.attributes import attributes, operator
+from edgecnn.rewriting.attributes import constant_values
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 Sizes = tuple[int | None, ...]
 #: The first version of the format in which an initializer need not be an input, and is a default if it is.
 _IR_DEFAULTS = 4
-#: Attributes by which a Constant node may hold numbers in place of a tensor.
-_NUMBERS = {"value_float": np.float32, "value_floats": np.float32, "value_int": np.int64, "value_ints": np.int64}
 
 
 class Editor:
@@ -50,6 +48,7 @@ class Editor:
         }
         self._outputs = {output.name for output in self.model.graph.output}
         self._initializers = {tensor.name: tensor for tensor in self.model.graph.initializer}
+        self._defaults = set(self._initializers)
         if self.model.ir_version >= _IR_DEFAULTS:
             for value in self.model.graph.input:
                 self._initializers.pop(value.name, None)
@@ -115,7 +114,7 @@ class Editor:
         from onnx import numpy_helper
 
         if tensor in self._makers:
-            return _constant_of(self._makers[tensor])
+            return constant_values(self._makers[tensor])
         found = self._initializers.get(tensor)
         if found is None or found.data_location == found.EXTERNAL:
             return None
@@ -198,28 +197,22 @@ class Editor:
         yield
         self._enter(node)
 
+    def _drop_inputs_without_their_default(self) -> None:
+        """Let nobody be asked for a number that the file gave until nothing read it any more."""
+        left = {tensor.name for tensor in self.model.graph.initializer}
+        inputs = [value for value in self.model.graph.input if value.name in left or value.name not in self._defaults]
+        del self.model.graph.input[:]
+        self.model.graph.input.extend(inputs)
+
     def finish(self) -> "ModelProto":
         """Drop what nothing needs, bring the nodes into order, and return the model."""
         del self.model.graph.node[:]
         self.model.graph.node.extend(self._nodes)
         remove_unused(self.model)
+        self._drop_inputs_without_their_default()
         _sort(self.model)
         del self.model.graph.value_info[:]  # a rewrite may have changed sizes; who needs them infers them
         return self.model
-
-
-def _constant_of(node: "NodeProto") -> NDArray[Any] | None:
-    """Return the values of a Constant node; None for another, for text, and for values that are sparse or outside."""
-    from onnx import TensorProto, numpy_helper
-
-    found = attributes(node) if operator(node) == "Constant" else {}
-    value = found.get("value")
-    if isinstance(value, TensorProto) and value.data_location != TensorProto.EXTERNAL:
-        return numpy_helper.to_array(value)
-    for name, dtype in _NUMBERS.items():
-        if name in found:
-            return np.array(found[name], dtype)
-    return None
 
 
 def _sort(model: "ModelProto") -> None:
