@@ -40,6 +40,10 @@ class _Side:
     def results(self) -> dict[Key, LatencyResult]:
         return {(r.target, r.batch, r.threads, r.through): r for r in self.measurement.results}
 
+    @property
+    def sizes(self) -> dict[str, int]:
+        return {name: file.size_bytes for name, file in self.measurement.models.items()}
+
 
 def compare(a: Path, b: Path, *, any_machine: bool = False, fail_if_slower: float | None = None) -> Compared:
     """Compare what two calls of ``edgecnn bench`` found.
@@ -57,25 +61,34 @@ def compare(a: Path, b: Path, *, any_machine: bool = False, fail_if_slower: floa
     pairs = _match(*sides, any_machine=any_machine)
     notes = [note for one, other in pairs for note in _machine_notes(one, other, any_machine=any_machine)]
     notes += _protocol_notes(*sides, any_machine=any_machine)
-    sizes = [{name: file.size_bytes for name, file in side.measurement.models.items()} for side in sides]
-    places = [
-        ComparedPlace(place=_pair_name(one, other), figures=latency_figures(one, other, sizes[0], sizes[1]))
-        for one, other in pairs
-    ]
-    protocols = [side.measurement.protocol for side in sides]
-    if protocols[0] is not None and protocols[1] is not None:
-        places.append(ComparedPlace(place="mlperf-tiny", figures=protocol_figures(protocols[0], protocols[1])))
-    used = {id(result) for pair in pairs for result in pair}
+    places = _places(*sides, pairs)
     record = ComparisonRecord(
         a=sides[0].name,
         b=sides[1].name,
         places=tuple(places),
-        only_a=tuple(_name(result) for result in sides[0].results.values() if id(result) not in used),
-        only_b=tuple(_name(result) for result in sides[1].results.values() if id(result) not in used),
+        only_a=_left_over(sides[0], pairs),
+        only_b=_left_over(sides[1], pairs),
         notes=tuple(dict.fromkeys([*notes, *_file_notes(*sides), *_noise_notes(pairs)])),
     )
     checks = () if fail_if_slower is None else tuple(_checks(places, fail_if_slower))
     return Compared(record=record, verdict=Verdict(checks=checks))
+
+
+def _places(a: _Side, b: _Side, pairs: Iterable[tuple[LatencyResult, LatencyResult]]) -> list[ComparedPlace]:
+    """Return the figures of each pair of results, and of a protocol that both hold."""
+    places = [
+        ComparedPlace(place=_pair_name(one, other), figures=latency_figures(one, other, a.sizes, b.sizes))
+        for one, other in pairs
+    ]
+    one, other = a.measurement.protocol, b.measurement.protocol
+    if one is not None and other is not None:
+        places.append(ComparedPlace(place=one.protocol, figures=protocol_figures(one, other)))
+    return places
+
+
+def _left_over(side: _Side, pairs: Iterable[tuple[LatencyResult, LatencyResult]]) -> tuple[str, ...]:
+    used = {id(result) for pair in pairs for result in pair}
+    return tuple(_name(result) for result in side.results.values() if id(result) not in used)
 
 
 def _read(path: Path) -> Measurement:

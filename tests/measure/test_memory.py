@@ -66,3 +66,19 @@ def test_a_process_that_never_ends_is_stopped(monkeypatch: pytest.MonkeyPatch, t
 def test_windows_does_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "win32")
     assert peak_memory_bytes(fast_model(), BATCH, provider="CPUExecutionProvider", threads=1) is None
+
+
+def test_the_process_runs_it_as_the_measurement_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, str | int]] = []
+
+    def ask(wanted: dict[str, str | int]) -> int:
+        assert Path(str(wanted["model"])).read_bytes() == fast_model()
+        np.testing.assert_array_equal(np.load(str(wanted["batch"])), BATCH)
+        asked.append(wanted)
+        return 1
+
+    monkeypatch.setattr(memory, "_ask", ask)
+    peak_memory_bytes(fast_model(), BATCH, provider="SomeExecutionProvider", threads=3)
+    (wanted,) = asked
+    assert (wanted["provider"], wanted["threads"]) == ("SomeExecutionProvider", 3)
+    assert not Path(str(wanted["model"])).exists()
