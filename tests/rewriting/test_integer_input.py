@@ -1,6 +1,6 @@
 """Bytes go into the first integer layer as they are, if each of the 256 comes out as itself."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,7 +39,7 @@ def pixels(
     ]
     shape: tuple[int | str, ...] = ("N", 4, 8, 8)
     more_axes = (1,) * max(0, *(np.ndim(number) - len(shape) for _, number in steps), 0)
-    outputs: dict[str, Output] = {"y": (TensorProto.FLOAT, more_axes + shape)} | (
+    outputs: Mapping[str, Output] = {"y": (TensorProto.FLOAT, more_axes + shape)} | (
         {"q": (TensorProto.UINT8, shape)} if integers else {}
     )
     return finished(nodes, constants, outputs, shape=shape, input_type=input_type)
