@@ -145,13 +145,14 @@ def _tuned(folder: Path, arguments: argparse.Namespace, **settings: object) -> d
     """Tune a bundle and return its float model, the best int8 and, where one was written, the tuned float."""
     options = Options(bundle=folder, data=arguments.data, progress=Terminal())
     edgecnn.tune(settings=TuneSettings(seconds=arguments.seconds, **settings), options=options)  # type: ignore[arg-type]
-    tuning = Bundle.open(folder).manifest.tuning
-    if tuning is None:
-        raise AssertionError("tune wrote no tuning")
-    print(f"<!-- {folder.name}: {tuning.chosen.name} -->", flush=True)
+    best = Bundle.open(folder).manifest.recommendation
+    if best is None:
+        raise AssertionError("tune recommended nothing")
+    print(f"<!-- {folder.name}: {best.model}, {best.configuration.name} -->", flush=True)
+    session = best.configuration.session if best.model == "int8.onnx" else "default"
     return {
         "float": Contestant(model=(folder / "float.onnx").read_bytes()),
-        "int8": Contestant(model=(folder / "int8.onnx").read_bytes(), session=tuning.chosen.session),
+        "int8": Contestant(model=(folder / "int8.onnx").read_bytes(), session=session),
     }
 
 

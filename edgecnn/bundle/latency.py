@@ -111,7 +111,8 @@ class Precision(Record):
 class LatencyResult(Record):
     """Float and int8 latency on one target: ``pairs`` fresh pairs of sessions, ``rounds`` turns in each.
 
-    ``float_medians_us`` and ``int8_medians_us`` hold one median for each pair, in order.
+    ``float_medians_us`` and ``int8_medians_us`` hold one median for each pair, in order. ``int8_session`` is the row of
+    the table of session options that int8 was opened with: what a tuning of it on this target chose.
     """
 
     model_config = ConfigDict(populate_by_name=True, serialize_by_alias=True)
@@ -120,6 +121,7 @@ class LatencyResult(Record):
     batch: Count
     threads: Count
     through: Through = "run"
+    int8_session: str = "default"
     clock: Literal["measured", "emulated", "simulated"]
     # "float" is the word users read; Python keeps it for the type.
     float_latency: Annotated[Latency, Field(alias="float")]

@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from edgecnn.bundle import Bundle
+from edgecnn.bundle.atomic import sha256_bytes
 from edgecnn.bundle.latency import LatencyResult, Startup
 from edgecnn.bundle.locate import newest_folder
+from edgecnn.bundle.tuning import RecommendationRecord
 from edgecnn.measure.bench_settings import BenchSettings
 from edgecnn.measure.cpus import pinned
 from edgecnn.measure.latency import ModelTimes, compare_latency
@@ -28,6 +30,7 @@ from edgecnn.pipeline.verdict import Gates, Verdict, check_speedup, merge
 from edgecnn.progress import Progress
 from edgecnn.targets import TARGETS, Clock, Session, open_session, require, require_clock
 from edgecnn.targets.native import NativeSession
+from edgecnn.targets.session_options import DEFAULT_SESSION
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +41,7 @@ class Models:
     of_int8: bytes
     height: int
     width: int
+    recommendation: RecommendationRecord | None = None
 
     @classmethod
     def read(cls, bundle: Bundle) -> "Models":
@@ -45,11 +49,25 @@ class Models:
         of_float = read_model(bundle, FLOAT_MODEL, next_step="edgecnn export model.pt")
         of_int8 = read_model(bundle, INT8_MODEL, next_step="edgecnn quantize")
         height, width = input_size(bundle, FLOAT_MODEL)
-        return cls(of_float=of_float, of_int8=of_int8, height=height, width=width)
+        return cls(
+            of_float=of_float,
+            of_int8=of_int8,
+            height=height,
+            width=width,
+            recommendation=bundle.manifest.recommendation,
+        )
 
     def open(self, name: str, target: str, threads: int) -> Session:
-        """Open one of them on a target."""
-        return open_session(target, self.bytes_of(name), model_name=name, threads=threads)
+        """Open one of them on a target, int8 as its tuning there says."""
+        session = self.int8_session(target) if name == INT8_MODEL else DEFAULT_SESSION
+        return open_session(target, self.bytes_of(name), model_name=name, threads=threads, options_name=session)
+
+    def int8_session(self, target: str) -> str:
+        """Return the row of the table of session options that a tuning of this very int8 recommends for a target."""
+        found = self.recommendation
+        if found is None or found.target != target or found.sha256 != sha256_bytes(self.of_int8):
+            return DEFAULT_SESSION
+        return found.configuration.session
 
     def bytes_of(self, name: str) -> bytes:
         """Return the file of that name."""
@@ -182,6 +200,7 @@ def _bench_on(target: str, models: Models, settings: BenchSettings, progress: Pr
         batch=settings.batch,
         threads=settings.threads,
         through=settings.through,
+        int8_session=models.int8_session(target),
         clock=clock,
         float_latency=paired.float_latency,
         int8_latency=paired.int8_latency,

@@ -101,7 +101,9 @@ def latency_sentence(result: LatencyResult) -> "Text":
         "slower": f"int8 is SLOWER than float here: it takes {1 / ratio:.2f} times as long. Ship float on this target, "
         "unless the smaller file is what you need.",
     }
-    return Text(f"{place(result)}: {words[result.verdict]}", style=_STYLE[result.verdict])
+    tuned = result.int8_session != "default"
+    how = f" int8 was opened with session options {printable(result.int8_session)}, as tuning found." if tuned else ""
+    return Text(f"{place(result)}: {words[result.verdict]}{how}", style=_STYLE[result.verdict])
 
 
 def precision_sentence(result: LatencyResult) -> "Text":
