@@ -8,18 +8,21 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgecnn.bundle.atomic import sha256_bytes
 from edgecnn.errors import BundleError, TargetError, UsageError
 from edgecnn.measure import latency
 from edgecnn.measure.bench_settings import combinations
 from edgecnn.measure.latency import BenchSettings
+from edgecnn.pipeline import bench as pipeline_bench
 from edgecnn.pipeline.bench import Models, bench
-from edgecnn.pipeline.context import Options
+from edgecnn.pipeline.context import Options, working_on
 from edgecnn.pipeline.export import export
 from edgecnn.pipeline.export_settings import ExportSettings
 from edgecnn.pipeline.quantize import quantize
 from edgecnn.pipeline.verdict import Gates
-from edgecnn.targets import TARGETS
+from edgecnn.targets import TARGETS, Session
 from tests.bundles import fast_model, latency_result, missing_target, plant, read_manifest, slow_model, snapshot
+from tests.tunings import recommendation_record
 
 QUICK = BenchSettings(pairs=6, rounds=1, seconds=0.1)
 
@@ -206,3 +209,34 @@ def test_no_latency_is_given_for_a_target_without_a_clock(bundle_copy: Path, nam
     assert caught.value.exit_code == 2
     assert f"edgecnn validate --provider {name}" in caught.value.next_step
     assert snapshot(bundle_copy) == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "session"),
+    [
+        ({}, "no-arena"),
+        ({"target": "xnnpack"}, "default"),
+        ({"sha256": "0" * 64}, "default"),
+    ],
+    ids=["as recommended", "recommended for another target", "recommended for another file"],
+)
+def test_int8_is_opened_as_its_tuning_recommends(
+    changes: dict[str, str], session: str, bundle_copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sha256 = sha256_bytes((bundle_copy / "int8.onnx").read_bytes())
+    own = recommendation_record()
+    configuration = own.configuration.model_copy(update={"session": "no-arena"})
+    update = {"sha256": sha256, "target": "cpu", "configuration": configuration} | changes
+    with working_on(bundle_copy) as bundle:
+        bundle.amend({"recommendation": own.model_copy(update=update)})
+    opened: set[tuple[str, str]] = set()
+    original = pipeline_bench.open_session
+
+    def watch(target: str, model: bytes, *, model_name: str, threads: int, options_name: str) -> Session:
+        opened.add((model_name, options_name))
+        return original(target, model, model_name=model_name, threads=threads, options_name=options_name)
+
+    monkeypatch.setattr(pipeline_bench, "open_session", watch)
+    _, (found,), _ = bench(settings=QUICK, options=Options(bundle=bundle_copy))
+    assert opened == {("float.onnx", "default"), ("int8.onnx", session)}
+    assert found.int8_session == session
