@@ -262,7 +262,7 @@ def test_tune_fails_where_no_int8_holds_the_budget(call: Call, bundle: Path, mon
     monkeypatch.setattr("edgecnn.tuning.search.holds", lambda drop_pp, budget_pp: False)
     found = call("tune", "--bundle", bundle, *TUNE, "--json")
     assert (found.code, found.json["verdict"]) == (1, "failed")
-    assert found.json["recommendation"]["model"] == "float.onnx"
+    assert found.json["recommendation"]["configuration"]["form"] == "float"
     assert found.json["recommendation"]["why"] == "no int8 that was tried loses at most 100 points"
 
 

@@ -13,14 +13,13 @@ from edgecnn.errors import BundleError, TargetError, UsageError
 from edgecnn.measure import latency
 from edgecnn.measure.bench_settings import combinations
 from edgecnn.measure.latency import BenchSettings
-from edgecnn.pipeline import bench as pipeline_bench
 from edgecnn.pipeline.bench import Models, bench
 from edgecnn.pipeline.context import Options, working_on
 from edgecnn.pipeline.export import export
 from edgecnn.pipeline.export_settings import ExportSettings
 from edgecnn.pipeline.quantize import quantize
 from edgecnn.pipeline.verdict import Gates
-from edgecnn.targets import TARGETS, Session
+from edgecnn.targets import TARGETS, Session, open_session
 from tests.bundles import fast_model, latency_result, missing_target, plant, read_manifest, slow_model, snapshot
 from tests.tunings import recommendation_record
 
@@ -230,13 +229,12 @@ def test_int8_is_opened_as_its_tuning_recommends(
     with working_on(bundle_copy) as bundle:
         bundle.amend({"recommendation": own.model_copy(update=update)})
     opened: set[tuple[str, str]] = set()
-    original = pipeline_bench.open_session
 
     def watch(target: str, model: bytes, *, model_name: str, threads: int, options_name: str) -> Session:
         opened.add((model_name, options_name))
-        return original(target, model, model_name=model_name, threads=threads, options_name=options_name)
+        return open_session(target, model, model_name=model_name, threads=threads, options_name=options_name)
 
-    monkeypatch.setattr(pipeline_bench, "open_session", watch)
+    monkeypatch.setattr("edgecnn.pipeline.bench.open_session", watch)
     _, (found,), _ = bench(settings=QUICK, options=Options(bundle=bundle_copy))
     assert opened == {("float.onnx", "default"), ("int8.onnx", session)}
     assert found.int8_session == session
