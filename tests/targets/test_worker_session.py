@@ -106,13 +106,8 @@ def test_a_batch_has_a_time_limit() -> None:
 
 def test_opening_that_fails_leaves_no_process() -> None:
     code = f"""
-<<<<<<< HEAD:tests/targets/test_worker_session.py
 source = open({str(WORKER)!r}).read().replace("def _open(model: bytes, header: Header) -> Any:",
     "def _open(model, header):\\n    raise ValueError(f'pid {{os.getpid()}}')")
-=======
-source = open({str(WORKER)!r}).read().replace("def _open(model: bytes, threads: int, told: Header | None) -> Any:",
-    "def _open(model, threads, told):\\n    raise ValueError(f'pid {{os.getpid()}}')")
->>>>>>> wt-tune:tests/targets/test_emulated.py
 exec(compile(source, "worker", "exec"), {{"__name__": "__main__"}})
 """
     with pytest.raises(StageError, match="pid") as caught:
