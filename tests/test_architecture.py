@@ -57,7 +57,7 @@ PIPELINE = (
     "profile",
 )
 #: What works on a device without PyTorch.
-WITHOUT_TORCH = ("bundle", "data", "targets", "quantization", "measure", "report", "stats", "console")
+WITHOUT_TORCH = ("bundle", "data", "targets", "quantization", "rewriting", "measure", "report", "stats", "console")
 #: The one module of those rooms that needs it: it times PyTorch itself, and only ``edgecnn profile`` imports it.
 TIMES_TORCH = "edgecnn.measure.torch_stopwatch"
 #: What a room may know of, where the floors alone would allow more.
@@ -65,6 +65,7 @@ MAY_USE = {
     "measure": {"bundle", "data", "targets", "stats", "errors", "progress"},
     "report": {"bundle", "graph"},
     "console": {"errors", "report"},
+    "rewriting": {"errors", "graph"},
 }
 TABLES = {
     "TARGETS": "targets/__init__.py",
@@ -72,6 +73,7 @@ TABLES = {
     "RANGE_METHODS": "quantization/range_methods.py",
     "MODELS": "models/__init__.py",
     "SOURCES": "data/__init__.py",
+    "REWRITES": "rewriting/__init__.py",
 }
 
 
