@@ -88,6 +88,7 @@ MAY_USE = {
     "report": {"bundle", "graph"},
     "tuning": {"bundle", "targets", "quantization", "measure", "stats", "errors", "progress"},
     "console": {"errors", "report"},
+    "rewriting": {"errors", "graph"},
 }
 TABLES = {
     "TARGETS": "targets/__init__.py",
@@ -96,6 +97,7 @@ TABLES = {
     "MODELS": "models/__init__.py",
     "SOURCES": "data/__init__.py",
     "SESSION_OPTIONS": "targets/session_options.py",
+    "REWRITES": "rewriting/__init__.py",
 }
 
 
