@@ -165,9 +165,10 @@ def _parse_name(wanted: str) -> tuple[str, str]:
 
 
 def plans(data: bytes, *, form: Form, name: str = "the model") -> tuple[tuple[str, ...], ...]:
-    """Return combinations of passes worth measuring on a model.
+    """Return combinations of passes worth measuring on a model, each giving another graph.
 
-    None of them; all that apply; the same with one pass in place of another; and all but one.
+    None of them; all that apply, first with passes that stand in for others (they were made for what those leave), then
+    without; and all but one.
 
     Args:
         data: the ONNX file.
@@ -176,12 +177,18 @@ def plans(data: bytes, *, form: Form, name: str = "the model") -> tuple[tuple[st
     """
     rows = {one: row for one, row in REWRITES.items() if form in row.forms}
     usual = tuple(one for one, row in rows.items() if not row.instead_of)
-    found = [_applied(data, usual, name)]
-    for one, row in rows.items():
-        if row.instead_of:
-            found.append(_applied(data, tuple(one if other == row.instead_of else other for other in usual), name))
-    fewer = [tuple(one for one in found[0] if one != left) for left in found[0]]
-    return tuple(dict.fromkeys(((), *found, *fewer)))
+    everything = _applied(data, usual, name)
+    stand_ins = [
+        _applied(data, tuple(one if other == row.instead_of else other for other in usual), name)
+        for one, row in rows.items()
+        if row.instead_of
+    ]
+    fewer = [tuple(one for one in everything if one != left) for left in everything]
+    graphs: dict[bytes, tuple[str, ...]] = {data: ()}
+    for names in (everything, *stand_ins, *fewer):
+        graphs.setdefault(rewrite(data, names, name=name).data, names)
+    kept = list(graphs.values())
+    return tuple(sorted(kept, key=lambda names: (names != (), names not in stand_ins, kept.index(names))))
 
 
 def _applied(data: bytes, names: tuple[str, ...], name: str) -> tuple[str, ...]:
