@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import ModelProto, TensorProto
 
-from tests.graphs import make_model, node
+from tests.graphs import constant, make_model, node
 from tests.qdq_nets import QdqNet, answers
 from tests.rewrites import applied, apply, ops, refusals
 
@@ -192,3 +192,27 @@ def test_weights_in_another_order_would_be_seen(axes: tuple[int, int, int], monk
     model = net()
     with pytest.raises(AssertionError, match="Mismatched elements"):
         assert_close(model, apply(model, "flatten-order").data)
+
+
+def test_quantized_weights_that_are_no_matrix_or_scaled_in_blocks_are_left_alone() -> None:
+    stack = net("MatMul")
+    reader = node("DequantizeLinear", ["q", "s"], ["read"])
+    stack.graph.node.insert(0, reader)
+    stack.graph.node[-1].input[1] = "read"
+    replace_constant(stack, "q", np.ones((2, FEATURES, 7), np.int8))
+    replace_constant(stack, "s", np.float32(0.1))
+    stack.graph.output[0].type.tensor_type.shape.dim.add()
+    assert refusals(apply(stack, "flatten-order")) == NOT_WITH_THESE
+    blocks = net()
+    blocks.opset_import[0].version, blocks.ir_version = 21, 10
+    blocks.graph.node.insert(0, node("DequantizeLinear", ["q", "s"], ["read"], axis=0, block_size=30))
+    blocks.graph.node[-1].input[1] = "read"
+    replace_constant(blocks, "q", np.ones((FEATURES, 7), np.int8))
+    replace_constant(blocks, "s", np.ones((2, 7), np.float32))
+    assert refusals(apply(blocks, "flatten-order")) == NOT_WITH_THESE
+
+
+def replace_constant(model: ModelProto, name: str, values: Any) -> None:
+    kept = [tensor for tensor in model.graph.initializer if tensor.name != name]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend([*kept, constant(name, values)])

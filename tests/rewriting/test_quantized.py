@@ -114,6 +114,16 @@ def test_scales_along_another_axis_than_the_outputs_are_none() -> None:
         assert (quantized_constant(Editor(made.model(answer=("N", 3, 4, 6))), "conv1_w_dq") is not None) is known
 
 
+def test_a_bias_scaled_in_blocks_is_none() -> None:
+    made = net()
+    made.constants |= {"conv1_b_scale": np.ones(2, np.float32), "conv1_b_zero_point": np.zeros(2, np.int32)}
+    reader = next(one for one in made.nodes if one.output[0] == "conv1_b_dq")
+    reader.attribute.append(onnx.helper.make_attribute("block_size", 2))
+    editor = Editor(made.model(opset=21))
+    assert quantized_constant(editor, "conv1_b_dq") is None
+    assert quantized_constant(editor, "conv1_w_dq") is not None
+
+
 @pytest.mark.parametrize("opset", [13, 21])
 def test_a_constant_that_is_added_reads_as_the_one_it_was_made_of(opset: int) -> None:
     made = net()
