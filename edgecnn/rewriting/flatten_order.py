@@ -5,6 +5,9 @@
 becomes, with the rows of the weights in the other order,
 
     image -> Reshape [-> DequantizeLinear] -> Gemm
+
+An image of integers that is one pixel has one order only. Said as channels last, it needs no transposition behind the
+integer kernels, which all give channels last.
 """
 
 from math import prod
@@ -36,14 +39,16 @@ def reorder_flattened(editor: Editor, nodes: "list[NodeProto]") -> list[Site]:
 
 
 def _reorder(editor: Editor, node: "NodeProto") -> Site | None:
-    path = _flattened(editor, node)
-    if path is None:
-        return None
-    transpose, reshape = path
-    sizes = editor.image_sizes(reshape.input[0])
-    if sizes is None:
+    reshape = _flattened(editor, node)
+    sizes = editor.image_sizes(reshape.input[0]) if reshape is not None else None
+    if reshape is None or sizes is None:
         return None
     channels, height, width = sizes
+    transpose = editor.maker(reshape.input[0])
+    if transpose is None or operator(transpose) != "Transpose":
+        return _say_channels_last(editor, node, reshape) if height == width == 1 else None
+    if attribute(transpose, "perm", []) != _TO_FIRST:
+        return None
     order = np.arange(channels * height * width).reshape(channels, height, width).transpose(1, 2, 0).ravel()
     name = _permuted(editor, node, order)
     if name is None:
@@ -61,8 +66,8 @@ def _reorder(editor: Editor, node: "NodeProto") -> Site | None:
     return Site(rewrite=NAME, node=node.name, applied=True, reason="reads channels last; nothing is transposed for it")
 
 
-def _flattened(editor: Editor, node: "NodeProto") -> "tuple[NodeProto, NodeProto] | None":
-    """Return the transposition and the reshaping before a layer, if nothing else reads what they make."""
+def _flattened(editor: Editor, node: "NodeProto") -> "NodeProto | None":
+    """Return what flattens an image for a layer, if nothing else reads what it makes."""
     if operator(node) == "Gemm" and attribute(node, "transA", 0):
         return None
     reshape = editor.maker(node.input[0])
@@ -73,10 +78,18 @@ def _flattened(editor: Editor, node: "NodeProto") -> "tuple[NodeProto, NodeProto
         reshape = editor.maker(reshape.input[0])
     if reshape is None or editor.only_reader(reshape.output[0]) is None or not flattens(editor, reshape):
         return None
-    transpose = editor.maker(reshape.input[0])
-    if transpose is None or operator(transpose) != "Transpose" or attribute(transpose, "perm", []) != _TO_FIRST:
+    return reshape
+
+
+def _say_channels_last(editor: Editor, node: "NodeProto", reshape: "NodeProto") -> Site | None:
+    """Flatten a single pixel of integers from channels last."""
+    dequantize = editor.maker(node.input[0])
+    if dequantize is None or operator(dequantize) != "DequantizeLinear":
         return None
-    return transpose, reshape
+    last = editor.add("Transpose", [reshape.input[0]], f"{reshape.output[0]}.last", {"perm": (0, 2, 3, 1)})
+    with editor.changing(reshape):
+        reshape.input[0] = last
+    return Site(rewrite=NAME, node=node.name, applied=True, reason="reads its one pixel channels last")
 
 
 def flattens(editor: Editor, reshape: "NodeProto") -> bool:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -216,3 +217,26 @@ def replace_constant(model: ModelProto, name: str, values: Any) -> None:
     kept = [tensor for tensor in model.graph.initializer if tensor.name != name]
     del model.graph.initializer[:]
     model.graph.initializer.extend([*kept, constant(name, values)])
+
+
+@pytest.mark.parametrize("channels", [1, 8])
+def test_a_single_pixel_of_integers_is_flattened_from_channels_last(channels: int) -> None:
+    made = QdqNet((channels, 1, 1), seed=1)
+    made.flatten()
+    made.gemm(5)
+    model, images = made.model(), made.images(3)
+    found = apply(model, "integer-chain", "flatten-order")
+    assert applied(found)[-1] == ("flatten-order", "gemm4")
+    assert ops(found.data).count("Transpose") == 1
+    np.testing.assert_array_equal(answers(found.data, images), answers(model.SerializeToString(), images))
+    assert apply(onnx.load_model_from_string(found.data), "integer-chain", "flatten-order").data == found.data
+
+
+def test_a_single_pixel_of_floats_is_left_alone() -> None:
+    model = make_model(
+        [node("Flatten", ["x"], ["flat"]), node("Gemm", ["flat", "w"], ["y"], name="fc")],
+        {"w": np.ones((4, 2), np.float32)},
+        inputs={"x": ("N", 4, 1, 1)},
+        outputs={"y": (None, None)},
+    )
+    assert applied(apply(model, "flatten-order")) == []
