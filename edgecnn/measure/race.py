@@ -18,17 +18,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecnn.errors import UsageError
-from edgecnn.measure.quiet import no_garbage_collection
+from edgecnn.measure.cpus import no_garbage_collection
+from edgecnn.measure.stopwatch import Clock, Times, time_calls
+from edgecnn.measure.turns import bind, feed_batch
 from edgecnn.progress import SILENT, Progress
 from edgecnn.stats import CONFIDENCE, MIN_PAIRS, Comparison, median_ratio
-from edgecnn.targets.session import Feed, Session, feed
+from edgecnn.targets.session import Session
 
 #: After how many heats losers are looked for, and the confidence of the interval that must lie wholly above 1. It ends
 #: at the (k + 1)-th heat from either side, k = 0, 1, 5, 14; the risks 2 P(X <= k), X ~ Binomial(n, 1/2), make 4.97%.
 LOOKS: Mapping[int, float] = {6: 0.968, 12: 0.993, 24: 0.993, 48: 0.994}
 MAX_HEATS = max(LOOKS)
-
-Clock = Callable[[], int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,8 +157,8 @@ class _Opened:
 
     def __init__(self, entrant: Entrant, pixels: NDArray[np.uint8], settings: RaceSettings, clock: Clock) -> None:
         self.name, self._clock = entrant.name, clock
-        self._session = entrant.open()
-        self._feed = feed_batch(self._session, pixels, settings.batch)
+        session = entrant.open()
+        self._call = bind(session, feed_batch(session, pixels, settings.batch), "run")
         self._time(1)  # the first call allocates
         pilot_us = max(float(np.median(self._time(3))), 0.1)
         self._calls = max(1, round(settings.block_us / pilot_us))
@@ -170,14 +170,8 @@ class _Opened:
         self._time(self._warmup)
         self.medians_us.append(float(np.median(self._time(self._calls))))
 
-    def _time(self, calls: int) -> NDArray[np.float64]:
-        run, batch, clock = self._session.run, self._feed, self._clock
-        times_ns = np.empty(calls, np.int64)
-        for call in range(calls):
-            started = clock()
-            run(batch)
-            times_ns[call] = clock() - started
-        return times_ns / 1e3
+    def _time(self, calls: int) -> Times:
+        return time_calls(self._call, calls, clock=self._clock)
 
 
 @dataclass
@@ -249,18 +243,3 @@ def cost_ratio(costs: Sequence[float], others: Sequence[float], *, confidence: f
     """Return one model's cost divided by another's, over the heats that both ran: whoever was dropped ran the first."""
     shared = min(len(costs), len(others))
     return median_ratio(np.array(costs[:shared]), np.array(others[:shared]), confidence=confidence)
-
-
-def feed_batch(session: Session, pixels: NDArray[np.uint8], batch: int) -> Feed:
-    """Return ``batch`` images as a session wants them.
-
-    Raises:
-        UsageError: it takes another, fixed batch.
-    """
-    fixed = session.input.shape[0]
-    if isinstance(fixed, int) and fixed != batch:
-        raise UsageError(
-            f"tune: the model has the fixed batch {fixed}; --batch {batch} cannot be measured.",
-            next_step=f"--batch {fixed}, or export with a batch that may vary",
-        )
-    return feed(pixels[np.arange(batch) % len(pixels)], session.input)

@@ -104,7 +104,7 @@ def feed_batch(session: Session, pixels: NDArray[np.uint8], batch: int) -> Feed:
     fixed = session.input.shape[0]
     if isinstance(fixed, int) and fixed != batch:
         raise UsageError(
-            f"bench: the model has the fixed batch {fixed}; --batch {batch} cannot be measured.",
+            f"the model has the fixed batch {fixed}; --batch {batch} cannot be measured.",
             next_step=f"--batch {fixed}, or export with a batch that may vary",
         )
     return feed(pixels[np.arange(batch) % len(pixels)], session.input)

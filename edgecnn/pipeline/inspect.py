@@ -1,9 +1,6 @@
 """A network laid open: each layer's size and cost. Reads a checkpoint, an ONNX file or a bundle, and writes nothing."""
 
-import contextlib
-import gc
 import importlib.util
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +11,7 @@ from edgecnn.errors import BundleError, ModelError, UsageError
 from edgecnn.graph import onnx_file
 from edgecnn.graph.external_data import read_whole
 from edgecnn.graph.layers import Network, read_network
+from edgecnn.measure.cpus import no_garbage_collection
 from edgecnn.pipeline.context import Options
 from edgecnn.pipeline.export import FLOAT_MODEL
 from edgecnn.pipeline.quantize import INT8_MODEL
@@ -61,7 +59,8 @@ def inspect(model: Path | str | None = None, *, int8: bool = False, options: Opt
             f"inspect: --int8 chooses a file of a bundle; {path} is a file already.",
             next_step=f"edgecnn inspect {path}",
         )
-    with _collector_at_rest():
+    # There is little of it while torch is imported and a graph is read, and a search takes 0.1 s.
+    with no_garbage_collection():
         graph = _trace(path) if _is_checkpoint(path) else onnx_file.parse(_read(path), str(path))
         return Inspection(path=path, network=read_network(graph, str(path)))
 
@@ -122,15 +121,3 @@ def _trace(path: Path) -> "ModelProto":
 
     info, module = load(path)
     return to_onnx(module, info.input_shape, str(path))
-
-
-@contextlib.contextmanager
-def _collector_at_rest() -> Iterator[None]:
-    """Look for no garbage while torch is imported and a graph is read: there is little, and a search takes 0.1 s."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()

@@ -50,7 +50,7 @@ def opened_meter(
         TargetError: the target does not run the stock float model.
         UsageError: the model takes another, fixed batch.
     """
-    from edgecnn.measure.race import feed_batch
+    from edgecnn.measure.turns import feed_batch
     from edgecnn.tuning.instruction_meter import InstructionMeter
     from edgecnn.tuning.meter import ClockMeter
 

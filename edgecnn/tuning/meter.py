@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from edgecnn.bundle.tuning import Unit
 from edgecnn.errors import ModelError, TargetError
 from edgecnn.measure.latency import pinned
-from edgecnn.measure.race import LOOKS, MAX_HEATS, Clock, Entrant, RaceSettings, Standing, race
+from edgecnn.measure.race import LOOKS, MAX_HEATS, Entrant, RaceSettings, Standing, race
+from edgecnn.measure.stopwatch import Clock
 from edgecnn.progress import SILENT, Progress
 from edgecnn.targets import Session, open_session
 from edgecnn.tuning.maker import Made

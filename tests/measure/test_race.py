@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgecnn.errors import UsageError
-from edgecnn.measure.race import LOOKS, Entrant, RaceSettings, Standing, cost_ratio, feed_batch, race
+from edgecnn.measure.race import LOOKS, Entrant, RaceSettings, Standing, cost_ratio, race
+from edgecnn.measure.turns import feed_batch
 from edgecnn.stats import Comparison
 from tests.race_clock import FakeSession, Machine, opener
 from tests.support import make_images
