@@ -114,6 +114,22 @@ def test_scales_along_another_axis_than_the_outputs_are_none() -> None:
         assert (quantized_constant(Editor(made.model(answer=("N", 3, 4, 6))), "conv1_w_dq") is not None) is known
 
 
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_integers_of_which_some_is_computed_are_none(place: int) -> None:
+    made = net(per_channel=False)
+    name = next(one for one in made.nodes if one.output[0] == "conv1_w_dq").input[place]
+    made.nodes.insert(0, onnx.helper.make_node("Identity", [name], ["computed"]))
+    assert quantized_constant(Editor(change(made, "conv1_w_dq", place, "computed").model()), "conv1_w_dq") is None
+
+
+def test_what_is_made_by_another_operator_is_none() -> None:
+    made = net()
+    made.nodes.append(onnx.helper.make_node("Mul", ["conv1_b_scale", "conv1_w_scale"], ["product"]))
+    made.nodes.append(onnx.helper.make_node("Relu", ["product"], ["unread"]))
+    assert quantized_constant(Editor(made.model()), "product") is None
+    assert quantized_constant(Editor(made.model()), "nowhere") is None
+
+
 def test_a_bias_scaled_in_blocks_is_none() -> None:
     made = net()
     made.constants |= {"conv1_b_scale": np.ones(2, np.float32), "conv1_b_zero_point": np.zeros(2, np.int32)}
