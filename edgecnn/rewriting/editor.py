@@ -10,12 +10,11 @@ from numpy.typing import NDArray
 
 from edgecnn.graph.remove_unused import remove_unused
 from edgecnn.rewriting.attributes import constant_values
+from edgecnn.rewriting.shapes import Sizes, infer_shapes
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
 
-#: Sizes of a tensor; None is a size that may vary, as the batch does.
-Sizes = tuple[int | None, ...]
 #: The first version of the format in which an initializer need not be an input, and is a default if it is.
 _IR_DEFAULTS = 4
 
@@ -29,23 +28,12 @@ class Editor:
 
     def __init__(self, model: "ModelProto") -> None:
         """Copy a model and infer the sizes of its tensors."""
-        import onnx
-
-        self.model: ModelProto = onnx.shape_inference.infer_shapes(model, data_prop=True)
+        self.model = type(model)()
+        self.model.CopyFrom(model)
+        self._sizes, self._types = infer_shapes(model)
         self._names = {name for node in self.model.graph.node for name in (node.name, *node.input, *node.output)}
         self._names |= {tensor.name for tensor in self.model.graph.initializer}
         self._names |= {value.name for value in self.model.graph.input}
-        self._sizes: dict[str, Sizes] = {
-            value.name: tuple(
-                d.dim_value if d.HasField("dim_value") else None for d in value.type.tensor_type.shape.dim
-            )
-            for value in (*self.model.graph.input, *self.model.graph.value_info, *self.model.graph.output)
-            if value.type.tensor_type.HasField("shape")
-        }
-        self._types: dict[str, int] = {
-            value.name: value.type.tensor_type.elem_type
-            for value in (*self.model.graph.input, *self.model.graph.value_info, *self.model.graph.output)
-        }
         self._outputs = {output.name for output in self.model.graph.output}
         self._initializers = {tensor.name: tensor for tensor in self.model.graph.initializer}
         self._defaults = set(self._initializers)

@@ -87,6 +87,7 @@ def test_the_pool_behind_it_is_folded_in(name: str, window: tuple[int, int]) -> 
     [
         {"window": (2, 2), "strides": (1, 1)},  # windows that overlap
         {"window": (5, 2)},  # twelve rows are not a multiple of five: two are left out
+        {"window": (2, 3)},  # nor sixteen columns of three
         {"window": (2, 2), "pads": (0, 0, 1, 1)},
         {"window": (2, 2), "ceil_mode": 1},
         {"window": (2, 2), "dilations": (2, 2)},
@@ -206,6 +207,15 @@ def test_a_layer_that_nobody_can_gain_from_is_not_spoken_of() -> None:
     net = QdqNet((16, 7, 7), seed=1)
     net.conv(16, (3, 3))
     assert apply(net.model(), "blocked-conv", "padded-blocked-conv").sites == ()
+
+
+def test_a_convolution_of_another_rank_is_not_spoken_of() -> None:
+    net = photo_net(bias=False)
+    net.constants["conv1_w"] = net.weights((6, 12, 3))
+    conv = next(one for one in net.nodes if one.op_type == "Conv")
+    conv.ClearField("attribute")
+    model = net.model(shape=("N", 12, 16), answer=("N", 6, 14))
+    assert apply(model, "blocked-conv").sites == ()
 
 
 def test_sixteen_bits_are_left_alone() -> None:

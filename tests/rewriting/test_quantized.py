@@ -77,14 +77,18 @@ def without_zero_point(made: QdqNet, output: str) -> QdqNet:
     return made
 
 
-def per_channel(made: QdqNet, *tensors: str) -> QdqNet:
-    """Give tensors a scale and a zero point for each channel."""
-    for name in tensors:
-        made.constants |= {
-            f"{name}_scale": np.ones(3, np.float32),
-            f"{name}_zero_point": np.zeros(3, np.uint8),
-        }
+def per_channel(made: QdqNet, tensor: str, channels: int) -> QdqNet:
+    """Give a tensor a scale and a zero point for each channel."""
+    made.constants |= {
+        f"{tensor}_scale": np.ones(channels, np.float32),
+        f"{tensor}_zero_point": np.zeros(channels, "u1"),
+    }
     return made
+
+
+def with_float_weights(made: QdqNet) -> QdqNet:
+    made.constants["float"] = np.ones((4, 3, 3, 3), np.float32)
+    return change(made, "conv1", 1, "float")
 
 
 @pytest.mark.parametrize(
@@ -93,9 +97,11 @@ def per_channel(made: QdqNet, *tensors: str) -> QdqNet:
         change(net(), "conv1", 0, "x"),
         without_zero_point(net(), "conv1_q"),
         without_zero_point(net(), "x_q_dq1"),
-        per_channel(net(), "x"),
+        per_channel(net(), "x", 3),
+        per_channel(net(), "conv1", 4),
+        with_float_weights(net()),
     ],
-    ids=["float in", "no zero point behind it", "no zero point before it", "a scale for each channel"],
+    ids=["in", "no zero point behind", "no zero point before", "a scale for each in", "for each out", "weights"],
 )
 def test_a_layer_of_which_some_is_float_is_none(made: QdqNet) -> None:
     assert find(made)[1] is None
@@ -112,6 +118,22 @@ def test_scales_along_another_axis_than_the_outputs_are_none() -> None:
         reader.ClearField("attribute")
         reader.attribute.append(onnx.helper.make_attribute("axis", axis))
         assert (quantized_constant(Editor(made.model(answer=("N", 3, 4, 6))), "conv1_w_dq") is not None) is known
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_integers_of_which_some_is_computed_are_none(place: int) -> None:
+    made = net(per_channel=False)
+    name = next(one for one in made.nodes if one.output[0] == "conv1_w_dq").input[place]
+    made.nodes.insert(0, onnx.helper.make_node("Identity", [name], ["computed"]))
+    assert quantized_constant(Editor(change(made, "conv1_w_dq", place, "computed").model()), "conv1_w_dq") is None
+
+
+def test_what_is_made_by_another_operator_is_none() -> None:
+    made = net()
+    made.nodes.append(onnx.helper.make_node("Mul", ["conv1_b_scale", "conv1_w_scale"], ["product"]))
+    made.nodes.append(onnx.helper.make_node("Relu", ["product"], ["unread"]))
+    assert quantized_constant(Editor(made.model()), "product") is None
+    assert quantized_constant(Editor(made.model()), "nowhere") is None
 
 
 def test_a_bias_scaled_in_blocks_is_none() -> None:
