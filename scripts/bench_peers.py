@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from edgecnn.bundle import Bundle
+from edgecnn.bundle.manifest import MANIFEST
 from edgecnn.console import show_error
 from edgecnn.errors import EdgecnnError, Interrupted, UsageError
 from edgecnn.measure.latency import pinned
@@ -27,7 +28,7 @@ from edgecnn.pipeline.context import Options, choose_dataset, input_size
 from edgecnn.pipeline.validate import choose_images
 from edgecnn.quantization.calibration import choose_calibration_images
 from scripts.peer_bench.contest import compete
-from scripts.peer_bench.entrants import our_entrants, prepare_peers
+from scripts.peer_bench.entrants import OurModel, our_entrants, prepare_peers, recommended
 from scripts.peer_bench.environment import environments_folder
 from scripts.peer_bench.inputs import write_inputs
 from scripts.peer_bench.rows import Failed, Row, as_json, as_table, put_between_marks
@@ -55,9 +56,10 @@ def measure(arguments: argparse.Namespace) -> tuple[list[Row], dict[str, Any]]:
     peers = choose(arguments.only, arguments.skip)
     settings = TimingSettings(pairs=arguments.pairs, rounds=arguments.rounds, block_ms=arguments.block_ms)
     bundle = Bundle.open(Path(arguments.bundle))
-    files = {OUR_FLOAT: bundle.path("float.onnx"), OUR_INT8: bundle.path("int8.onnx")} | parse_ours(arguments.ours)
-    reference = arguments.reference or list(files)[-1]
-    require_possible(reference, files, peers.values())
+    own = {OUR_FLOAT: OurModel(file=bundle.path("float.onnx")), OUR_INT8: recommended(bundle.folder)}
+    models = own | parse_ours(arguments.ours)
+    reference = arguments.reference or list(models)[-1]
+    require_possible(reference, models, peers.values())
     dataset = choose_dataset(Options(data=arguments.data), bundle.manifest, *input_size(bundle, "float.onnx"))
     calibration, _ = choose_calibration_images(dataset, N_CALIBRATION, 0)
     test = choose_images(dataset.test, arguments.images)
@@ -66,7 +68,7 @@ def measure(arguments: argparse.Namespace) -> tuple[list[Row], dict[str, Any]]:
         scratch = Path(temporary)
         forms = {peer.reads for peer in peers.values()}
         inputs = write_inputs(bundle, calibration, test, scratch / "inputs", forms)
-        ours = our_entrants(files, environments, progress)
+        ours = our_entrants(models, environments, scratch / "ours", progress)
         field = prepare_peers(peers, inputs, environments, scratch, progress)
         everyone = [*ours, *field.entrants]
         with pinned(1):
@@ -85,21 +87,22 @@ def measure(arguments: argparse.Namespace) -> tuple[list[Row], dict[str, Any]]:
     return rows, facts
 
 
-def parse_ours(texts: list[str]) -> dict[str, Path]:
-    """Return NAME=FILE as names and files.
+def parse_ours(texts: list[str]) -> dict[str, OurModel]:
+    """Return NAME=FILE of ONNX files, and NAME=FOLDER of bundles, as names and models.
 
     Raises:
-        UsageError: it has no name, or names no file.
+        UsageError: it has no name, or names neither a file nor a bundle.
     """
-    files = {}
+    models = {}
     for text in texts:
-        name, _, file = text.partition("=")
-        if not name or not Path(file).is_file():
+        name, _, place = text.partition("=")
+        if not name or not (Path(place).is_file() or Path(place, MANIFEST).is_file()):
             raise UsageError(
-                f"--ours: expected NAME=FILE of an ONNX file, found {text!r}.", next_step="--ours a=b.onnx"
+                f"--ours: expected NAME=FILE of an ONNX file, or NAME=FOLDER of a bundle, found {text!r}.",
+                next_step="--ours a=b.onnx",
             )
-        files[name] = Path(file)
-    return files
+        models[name] = OurModel(file=Path(place)) if Path(place).is_file() else recommended(Path(place))
+    return models
 
 
 def require_possible(reference: str, ours: Collection[str], peers: Collection[Peer]) -> None:
@@ -156,7 +159,13 @@ def parse() -> argparse.Namespace:
     add("--bundle", default="artifacts/simplecnn-cifar10")
     add("--data", help="where the bundle's images are; the default is the cache")
     add("--images", type=int, help="test images; the default is all")
-    add("--ours", action="append", default=[], metavar="NAME=FILE", help="an ONNX file beside the bundle's two")
+    add(
+        "--ours",
+        action="append",
+        default=[],
+        metavar="NAME=FILE",
+        help="an ONNX file, or a bundle, beside the bundle's two",
+    )
     add("--reference", help="whom the ratios are to; the default is the last of ours")
     add("--only", action="append", default=[], metavar="PEER", help=f"one of {', '.join(PEERS)}; may be given again")
     add("--skip", action="append", default=[], metavar="PEER", help="may be given again")

@@ -1,11 +1,15 @@
 """Who takes part: the models that the peers made, and ours."""
 
+import json
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from edgecnn.bundle import Bundle
 from edgecnn.errors import EdgecnnError
 from edgecnn.progress import Progress
+from edgecnn.targets.session_options import DEFAULT_SESSION, session_options
 from scripts.peer_bench.environment import install
 from scripts.peer_bench.inputs import Inputs
 from scripts.peer_bench.process import PeerProcess
@@ -47,26 +51,40 @@ class Field:
     versions: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
-def our_entrants(files: dict[str, Path], environments: Path, progress: Progress) -> list[Entrant]:
-    """Return our ONNX files, run by stock onnxruntime.
+@dataclass(frozen=True, kw_only=True)
+class OurModel:
+    """An ONNX file of ours, and the row of the table of session options to open it with."""
+
+    file: Path
+    session: str = DEFAULT_SESSION
+
+
+def recommended(folder: Path) -> OurModel:
+    """Return int8 of a bundle, opened as its tuning recommends."""
+    bundle = Bundle.open(folder)
+    best = bundle.manifest.recommendation
+    session = best.configuration.session if best is not None and best.model == "int8.onnx" else DEFAULT_SESSION
+    return OurModel(file=bundle.path("int8.onnx"), session=session)
+
+
+def our_entrants(models: dict[str, OurModel], environments: Path, scratch: Path, progress: Progress) -> list[Entrant]:
+    """Return our ONNX files, run by stock onnxruntime, each copied with the session options beside it.
 
     Raises:
         TargetError: its environment cannot be made.
     """
     peer = PEERS[OURS]
     python = install(OURS, peer, environments, progress)
-    return [
-        Entrant(
-            name=name,
-            peer=peer,
-            python=python,
-            file=file.resolve(),
-            form=form_of(file),
-            made_by="edgecnn",
-            ours=True,
+    scratch.mkdir()
+    entrants = []
+    for index, (name, model) in enumerate(models.items()):
+        file = Path(shutil.copy(model.file, scratch / f"{index}.onnx"))
+        file.with_suffix(".json").write_text(json.dumps(session_options(model.session).words()))
+        how = "edgecnn" if model.session == DEFAULT_SESSION else f"edgecnn, session options {model.session}"
+        entrants.append(
+            Entrant(name=name, peer=peer, python=python, file=file, form=form_of(file), made_by=how, ours=True)
         )
-        for name, file in files.items()
-    ]
+    return entrants
 
 
 def form_of(file: Path) -> Literal["float", "int8"]:

@@ -1,5 +1,6 @@
 """Stock onnxruntime: quantize_static as it comes, onnxsim's quantizer, and any ONNX file that is given."""
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,9 @@ class OnnxRuntime:
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
+        told = path.with_suffix(".json")
+        if told.is_file():  # ours come with how they are to be opened
+            _apply(json.loads(told.read_text()), options)
         self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         (self._spec,) = self._session.get_inputs()
         self._dtype = {"tensor(float)": "float32", "tensor(uint8)": "uint8"}[self._spec.type]
@@ -83,6 +87,17 @@ class OnnxRuntime:
         """Run; the input is not copied, the output is new."""
         logits: NDArray[np.generic] = self._session.run(None, batch)[0]
         return logits
+
+
+def _apply(told: dict[str, Any], options: Any) -> None:
+    """Set the words of a row of edgecnn's table of session options."""
+    import onnxruntime
+
+    options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, told["level"])
+    for key, value in told["entries"].items():
+        options.add_session_config_entry(key, value)
+    for name, setting in told["attributes"].items():
+        setattr(options, name, setting)
 
 
 if __name__ == "__main__":
