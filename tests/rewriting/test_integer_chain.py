@@ -106,6 +106,12 @@ def test_pools_of_old_opsets_take_no_integers() -> None:
     assert applied(apply(net.model(opset=12), "integer-chain")) == [("integer-chain", name)]
 
 
+def test_what_only_reshapes_takes_integers_in_any_opset() -> None:
+    net = QdqNet(SHAPE)
+    name = net.flatten()
+    assert applied(apply(net.model(opset=10), "integer-chain")) == [("integer-chain", name)]
+
+
 @pytest.mark.parametrize("op", MOVERS)
 def test_sixteen_bits_are_left_alone(op: str) -> None:
     net, _ = moved(op, dtype=np.uint16)
