@@ -146,6 +146,21 @@ def test_signed_integers_are_not_unsigned_ones(before: str, after: str, zero_poi
     np.testing.assert_array_equal(answers(found.data, images), answers(model.SerializeToString(), images))
 
 
+def test_a_zero_point_that_only_one_side_names_is_not_the_same() -> None:
+    model = bare("uint8", "uint8", zero_points=True)
+    model.graph.node[0].input.pop()
+    assert refusals(apply(model, "integer-chain")) == ["its two sides have scales of their own"]
+
+
+def test_what_another_reads_unrounded_is_not_rounded_first() -> None:
+    net = QdqNet(SHAPE)
+    net.nodes += [node("Softplus", [net.read()], ["soft"]), node("Flatten", ["soft"], ["flat"], name="flat")]
+    net.nodes.append(node("Flatten", ["soft"], ["aside"], axis=2))
+    net.integers = net.round("flat", net._parameters)
+    outputs = {net.integers: (TensorProto.UINT8, ("N", 192)), "aside": (TensorProto.FLOAT, (None, None))}
+    assert apply(net.model(outputs=outputs), "integer-chain").sites == ()
+
+
 def test_what_is_read_elsewhere_or_leaves_the_graph_stays_float() -> None:
     net, name = moved("MaxPool")
     outputs = {name: (TensorProto.FLOAT, ("N", 4, 3, 4)), net.integers: (TensorProto.UINT8, ("N", 4, 3, 4))}
