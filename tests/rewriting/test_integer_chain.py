@@ -106,6 +106,12 @@ def test_pools_of_old_opsets_take_no_integers() -> None:
     assert applied(apply(net.model(opset=12), "integer-chain")) == [("integer-chain", name)]
 
 
+def test_what_only_reshapes_takes_integers_in_any_opset() -> None:
+    net = QdqNet(SHAPE)
+    name = net.flatten()
+    assert applied(apply(net.model(opset=10), "integer-chain")) == [("integer-chain", name)]
+
+
 @pytest.mark.parametrize("op", MOVERS)
 def test_sixteen_bits_are_left_alone(op: str) -> None:
     net, _ = moved(op, dtype=np.uint16)
@@ -138,6 +144,21 @@ def test_signed_integers_are_not_unsigned_ones(before: str, after: str, zero_poi
     assert bool(applied(found)) is chained
     images = np.arange(-96, 96).astype(np.int8).reshape(1, 3, 8, 8)
     np.testing.assert_array_equal(answers(found.data, images), answers(model.SerializeToString(), images))
+
+
+def test_a_zero_point_that_only_one_side_names_is_not_the_same() -> None:
+    model = bare("uint8", "uint8", zero_points=True)
+    model.graph.node[0].input.pop()
+    assert refusals(apply(model, "integer-chain")) == ["its two sides have scales of their own"]
+
+
+def test_what_another_reads_unrounded_is_not_rounded_first() -> None:
+    net = QdqNet(SHAPE)
+    net.nodes += [node("Softplus", [net.read()], ["soft"]), node("Flatten", ["soft"], ["flat"], name="flat")]
+    net.nodes.append(node("Flatten", ["soft"], ["aside"], axis=2))
+    net.integers = net.round("flat", net._parameters)
+    outputs = {net.integers: (TensorProto.UINT8, ("N", 192)), "aside": (TensorProto.FLOAT, (None, None))}
+    assert apply(net.model(outputs=outputs), "integer-chain").sites == ()
 
 
 def test_what_is_read_elsewhere_or_leaves_the_graph_stays_float() -> None:

@@ -79,3 +79,10 @@ def test_a_transposition_without_an_order_of_its_own_turns_all_axes_and_stays() 
     for item in model.graph.node[:2]:
         item.ClearField("attribute")
     assert cancelled(model)[0] == ["Transpose", "Transpose", "Relu"]
+
+
+def test_sizes_that_are_computed_keep_the_reshape_before() -> None:
+    model = chain(("Reshape", (-1, 60)), ("Reshape", (-1, 4, 15)))
+    model.graph.node.insert(0, node("Identity", ["s1"], ["computed"]))
+    model.graph.node[2].input[1] = "computed"
+    assert cancelled(model)[0] == ["Identity", "Reshape", "Reshape", "Relu"]

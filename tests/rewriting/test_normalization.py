@@ -120,3 +120,25 @@ def test_other_numbers_would_be_seen(spoil: str, by: float, monkeypatch: pytest.
     model = normalization(mean, deviation)
     with pytest.raises(AssertionError, match="Mismatched elements"):
         assert_close(model, apply(model, "one-normalization").data, mean, deviation)
+
+
+@pytest.mark.parametrize("computed", ["mean", "deviation"])
+def test_a_mean_or_deviation_that_is_computed_is_left_alone(computed: str) -> None:
+    model = normalization()
+    model.graph.node.insert(0, node("Abs", [computed], ["computed"]))
+    model.graph.node[1 if computed == "mean" else 2].input[1] = "computed"
+    assert apply(model, "one-normalization").sites == ()
+
+
+def test_an_image_of_unknown_size_or_of_another_type_is_left_alone() -> None:
+    model = normalization(answer=("N", 3, None, None))
+    model.graph.input[0].type.tensor_type.shape.dim[2].Clear()
+    assert apply(model, "one-normalization").sites == ()
+    model = normalization()
+    for tensor in model.graph.initializer:
+        tensor.CopyFrom(
+            onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor).astype(np.float64), tensor.name)
+        )
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.elem_type = onnx.TensorProto.DOUBLE
+    assert apply(model, "one-normalization").sites == ()

@@ -86,6 +86,11 @@ def per_channel(made: QdqNet, tensor: str, channels: int) -> QdqNet:
     return made
 
 
+def with_computed_scale(made: QdqNet) -> QdqNet:
+    made.nodes.insert(0, onnx.helper.make_node("Identity", ["conv1_scale"], ["computed"]))
+    return change(made, "conv1_q", 1, "computed")
+
+
 def with_float_weights(made: QdqNet) -> QdqNet:
     made.constants["float"] = np.ones((4, 3, 3, 3), np.float32)
     return change(made, "conv1", 1, "float")
@@ -100,8 +105,17 @@ def with_float_weights(made: QdqNet) -> QdqNet:
         per_channel(net(), "x", 3),
         per_channel(net(), "conv1", 4),
         with_float_weights(net()),
+        with_computed_scale(net()),
     ],
-    ids=["in", "no zero point behind", "no zero point before", "a scale for each in", "for each out", "weights"],
+    ids=[
+        "in",
+        "no zero point behind",
+        "no zero point before",
+        "a scale for each in",
+        "for each out",
+        "weights",
+        "scale",
+    ],
 )
 def test_a_layer_of_which_some_is_float_is_none(made: QdqNet) -> None:
     assert find(made)[1] is None
