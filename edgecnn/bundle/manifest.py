@@ -316,9 +316,9 @@ class FusionRecord(Record):
 class FittedRecord(Record):
     """Which file of the bundle a target is to run, why, and what was measured of it.
 
-    ``model`` is ``float.onnx`` or ``int8.onnx``, whose figures are in ``validation`` and ``latency`` of the manifest, or
-    an int8 model of its own, whose figures are here. ``choice`` are the recipes that were judged on training images held
-    apart, where there was more than one.
+    ``model`` is ``float.onnx`` or ``int8.onnx``, whose figures are in ``validation`` and ``latency`` of the manifest,
+    or an int8 model of its own, whose figures are here. ``choice`` are the recipes that were judged on training images
+    held apart, where there was more than one.
     """
 
     target: str

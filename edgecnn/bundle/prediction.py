@@ -23,7 +23,8 @@ class PredictionRecord(Record):
 
     ``form`` is CoreML's model format. Counts are with the batch fixed at 1; where ``dynamic_batch``, the file itself
     lets it vary. ``suitability`` is onnxruntime.tools' word for whether the provider is worth trying. ``unchecked`` are
-    conditions on operators of the model that a list of operators cannot settle.
+    conditions on operators of the model that a list of operators cannot settle, ``cautions`` what speaks against nodes
+    that are counted as taken.
     """
 
     target: str
@@ -37,4 +38,5 @@ class PredictionRecord(Record):
     dynamic_batch: bool
     suitability: Literal["yes", "maybe", "no"]
     unchecked: tuple[str, ...]
+    cautions: tuple[str, ...] = ()
     onnxruntime: str

@@ -136,8 +136,7 @@ def bench_stage(
 def measure_latency(
     targets: Sequence[str], models: Models, settings: Sequence[BenchSettings], progress: Progress
 ) -> list[LatencyResult]:
-    """Measure both models on each target with each setting."""
-    # Someone may say --provider cpu twice.
+    """Measure both models on each target, said twice or not, with each setting."""
     return [_bench_on(target, models, each, progress) for target in dict.fromkeys(targets) for each in settings]
 
 

@@ -1,4 +1,4 @@
-"""``edgecnn quantize --for``: the int8 model that a target takes, beside ``int8.onnx`` where it needs one of its own."""
+"""``edgecnn quantize --for``: the int8 model that a target takes, beside ``int8.onnx`` where it needs its own."""
 
 import importlib.metadata
 from collections.abc import Sequence

@@ -61,6 +61,4 @@ def make_fitted(job: CalibrationJob) -> "tuple[Quantized, Recipe, SearchRecord |
 def _quantize(job: CalibrationJob, recipe: Recipe) -> "Quantized":
     from edgecnn.quantization.keep_float import quantize_and_keep_float
 
-    return quantize_and_keep_float(
-        job.prepare(recipe), job.images, recipe, threads=job.threads, progress=job.progress
-    )
+    return quantize_and_keep_float(job.prepare(recipe), job.images, recipe, threads=job.threads, progress=job.progress)

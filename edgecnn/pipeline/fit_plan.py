@@ -19,6 +19,8 @@ def plan_fit(names: Sequence[str], settings: QuantizeSettings, *, anyway: bool =
     Raises:
         UsageError: a target is unknown, or what else is asked for contradicts it.
     """
+    if not names:
+        raise UsageError("quantize: --anyway goes with --for TARGET.", next_step="--for coreml --anyway")
     rows = dict(fit_for(name) for name in names)
     said = f"--for {' --for '.join(names)}"
     if settings.recipe is not None:
@@ -29,7 +31,8 @@ def plan_fit(names: Sequence[str], settings: QuantizeSettings, *, anyway: bool =
     for option, value in (("--max-drop", settings.max_drop_pp), ("--held-out", settings.n_held_out)):
         if value is not None and not judged:
             raise UsageError(
-                f"{said}: there is one recipe for it, and nothing for {option} to choose.", next_step=f"leave out {option}"
+                f"{said}: there is one recipe for it, and nothing for {option} to choose.",
+                next_step=f"leave out {option}",
             )
     if anyway:
         _require_integers(rows, said)

@@ -43,7 +43,7 @@ class Fit:
 FITS: dict[str, Fit] = {
     "any": Fit(
         recipes=("u8s8-perchannel-minmax-reduced-equalized-rounded-corrected",),
-        reason="7-bit weights: no dot product can saturate on any CPU, with or without VNNI or dot product instructions",
+        reason="7-bit weights: no dot product can saturate on any CPU, with VNNI or without",
     ),
     "cpu": Fit(
         recipes=("u8s8-perchannel-minmax-reduced-equalized-rounded-corrected",),

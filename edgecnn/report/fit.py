@@ -4,9 +4,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from edgecnn.bundle.manifest import Artifact, FittedRecord, Manifest, ValidationResult
+from edgecnn.bundle.manifest import Artifact, Check, FittedRecord, LatencyResult, Manifest, ValidationResult
+from edgecnn.report.latency import latency_items
 from edgecnn.report.saturation import saturation_sentences
-from edgecnn.report.text import new_table, plain
+from edgecnn.report.text import (
+    against_cpu_table,
+    checks_table,
+    class_table,
+    distinct,
+    new_table,
+    plain,
+    validation_table,
+)
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -48,6 +57,43 @@ def fitted_items(records: Sequence[FittedRecord], artifacts: Sequence[Artifact])
     return [table, *(plain(sentence) for record in records for sentence in fitted_sentences(record))]
 
 
+def measured_items(
+    record: FittedRecord,
+    validation: Sequence[ValidationResult],
+    latency: Sequence[LatencyResult],
+    checks: Sequence[Check],
+) -> "list[RenderableType]":
+    """Return what was just measured of a target's own model."""
+    items: list[RenderableType] = [plain(f"{record.model}, made for {record.target} by {record.recipe}")]
+    if validation:
+        items += [validation_table(validation), *(class_table(row) for row in distinct(validation))]
+    if any(row.int8_against_cpu for row in validation):
+        items.append(against_cpu_table(validation))
+    items += latency_items(latency) if latency else []
+    return [*items, checks_table(checks)] if checks else items
+
+
+def measured_view(
+    bundle: str,
+    record: FittedRecord,
+    validation: Sequence[ValidationResult],
+    latency: Sequence[LatencyResult],
+    checks: Sequence[Check],
+    verdict: str,
+) -> dict[str, Any]:
+    """Return the object of ``edgecnn validate --model`` and ``edgecnn bench --model``."""
+    return {
+        "bundle": bundle,
+        "model": record.model,
+        "target": record.target,
+        "recipe": record.recipe,
+        "validation": [row.model_dump(mode="json") for row in validation],
+        "latency": [row.model_dump(mode="json") for row in latency],
+        "checks": [check.model_dump(mode="json") for check in checks],
+        "verdict": verdict,
+    }
+
+
 def fitted_sentences(record: FittedRecord) -> list[str]:
     """Return why a target runs a model, what was chosen from, and whether it can saturate elsewhere."""
     sentences = [f"{record.target}: {record.reason}."]
@@ -55,12 +101,16 @@ def fitted_sentences(record: FittedRecord) -> list[str]:
         tries = ", ".join(f"{one.recipe} loses {one.drop_pp:+.2f}" for one in record.choice.tries)
         met = "" if record.choice.met else "; none holds the budget, and the best of them was taken"
         sentences.append(
-            f"{record.target}: of points on {record.choice.n} training images held apart, {record.choice.max_drop_pp:g} "
-            f"were allowed: {tries}{met}."
+            f"{record.target}: on {record.choice.n} training images held apart {tries} points; "
+            f"{record.choice.max_drop_pp:g} were allowed{met}."
         )
-    if record.saturation is not None and (record.saturation.can_saturate or record.target == "any"):
-        where = "" if record.model == _INT8 else " (where a CPU runs it instead of its target)"
-        sentences += [f"{record.model}{where}: {text}" for text in saturation_sentences(record.saturation)[:1]]
+    if record.saturation is not None and record.target == "any":
+        sentences.append(f"{record.model}: {saturation_sentences(record.saturation)[0]}")
+    elif record.saturation is not None and (unsafe := record.saturation.can_saturate):
+        sentences.append(
+            f"{record.model} is for {record.target} alone: on x86 CPUs without VNNI dot products of {len(unsafe)} of "
+            f"its layers can saturate; {_INT8} is for them."
+        )
     return sentences
 
 

@@ -9,7 +9,8 @@ from edgecnn.report.text import new_table, plain
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-_FLOAT = "float.onnx"
+
+_SUITABILITY = ("no", "maybe", "yes")
 
 
 def provider_name(record: PredictionRecord) -> str:
@@ -35,52 +36,66 @@ def prediction_items(records: Sequence[PredictionRecord]) -> "list[RenderableTyp
 
 def prediction_sentences(records: Sequence[PredictionRecord]) -> list[str]:
     """Return what to ship where, what breaks partitions, and what the prediction cannot tell."""
-    sentences = [advice for name in _providers(records) if (advice := _advice(name, records))]
-    sentences += [_breaks(name, records) for name in _providers(records) if _of_float(name, records)]
-    sentences = [sentence for sentence in sentences if sentence]
-    if any(record.dynamic_batch and record.target == "nnapi" for record in records):
-        sentences.append(
-            "nnapi: takes no size that varies: fix the batch with edgecnn export --batch 1, or in the app with "
-            "add_free_dimension_override_by_name; the figures are with a batch of 1."
-        )
-    conditions = dict.fromkeys(condition for record in records for condition in record.unchecked)
-    if conditions:
-        sentences.append(f"Not checked, for it is predicted from types of operators: {' '.join(conditions)}")
-    return sentences
+    by_provider = {
+        name: [record for record in records if provider_name(record) == name]
+        for name in dict.fromkeys(map(provider_name, records))
+    }
+    sentences = []
+    for name, own in by_provider.items():
+        best = _best(own)
+        sentences += [_advice(name, own, best)]
+        sentences += [
+            f"{name}: {breaker.nodes} {breaker.op} in {best[0].model}: {breaker.reason}; {breaker.change}."
+            for breaker in best[0].breakers
+        ]
+    cautions = dict.fromkeys(f"{one.target}: {text}." for one in records for text in one.cautions)
+    return [*sentences, *cautions, *_limits(records)]
 
 
-def _providers(records: Sequence[PredictionRecord]) -> list[str]:
-    return list(dict.fromkeys(map(provider_name, records)))
+def _best(own: Sequence[PredictionRecord]) -> list[PredictionRecord]:
+    """Return the predictions of a provider that are as good as any: fewest cuts, then fewest nodes left."""
+
+    def merit(record: PredictionRecord) -> tuple[int, bool, int, int]:
+        left = record.nodes - record.supported_nodes
+        return _SUITABILITY.index(record.suitability), record.supported_nodes > 0, -record.partitions, -left
+
+    return [record for record in own if merit(record) == max(map(merit, own))]
 
 
-def _of_float(provider: str, records: Sequence[PredictionRecord]) -> list[PredictionRecord]:
-    """Return the predictions of a provider: of the float model where there is one, else of all."""
-    own = [record for record in records if provider_name(record) == provider]
-    return [record for record in own if record.model == _FLOAT] or own
-
-
-def _advice(provider: str, records: Sequence[PredictionRecord]) -> str:
-    """Say which model a provider cuts least, where it is given several."""
-    own = [record for record in records if provider_name(record) == provider]
-    if len(own) < 2:
-        return ""
-    # Nothing taken is no partition at all: the most nodes first, then the fewest cuts.
-    best = max(own, key=lambda record: (record.supported_nodes / record.nodes, -record.partitions))
-    told = ", ".join(f"{_partitions(record)} in {record.model}" for record in own if record is not best)
-    return f"{provider}: ship {best.model}: {_partitions(best)} in it, {told}."
+def _advice(provider: str, own: Sequence[PredictionRecord], best: Sequence[PredictionRecord]) -> str:
+    """Say which models a provider cuts least, and how often and by what it cuts the others."""
+    names = " or ".join(record.model for record in best)
+    if best[0].suitability == "no":
+        told = [f"{provider}: not worth trying yet; {names} is cut least: {_partitions(best[0])}"]
+    else:
+        told = [f"{provider}: ship {names}: {_partitions(best[0])}"]
+    told += [f"{_partitions(record)} in {record.model}{_cut_by(record)}" for record in own if record not in best]
+    return f"{'; '.join(told)}."
 
 
 def _partitions(record: PredictionRecord) -> str:
+    if not record.supported_nodes:
+        return "no node is taken"
     return f"{record.partitions} partition{'' if record.partitions == 1 else 's'}"
 
 
-def _breaks(provider: str, records: Sequence[PredictionRecord]) -> str:
-    told = [
-        f"{breaker.nodes} {breaker.op} in {record.model} ({breaker.reason}): {breaker.change}"
-        for record in _of_float(provider, records)
-        for breaker in record.breakers
-    ]
-    return f"{provider}: cut by {'; '.join(told)}." if told else ""
+def _cut_by(record: PredictionRecord) -> str:
+    operators = ", ".join(breaker.op for breaker in record.breakers)
+    return f" (cut by {operators})" if operators else ""
+
+
+def _limits(records: Sequence[PredictionRecord]) -> list[str]:
+    limits = []
+    if any(record.dynamic_batch and record.target == "nnapi" for record in records):
+        limits.append(
+            "nnapi: takes no size that varies: fix the batch with edgecnn export --batch 1, or in the app with "
+            "add_free_dimension_override_by_name; the figures are with a batch of 1."
+        )
+    if conditions := dict.fromkeys(text.partition(":")[0] for record in records for text in record.unchecked):
+        limits.append(
+            f"Told from types of operators: conditions on {', '.join(sorted(conditions))} are not checked (unchecked)."
+        )
+    return limits
 
 
 def prediction_view(path: str, records: Sequence[PredictionRecord]) -> dict[str, Any]:

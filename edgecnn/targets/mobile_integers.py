@@ -32,6 +32,24 @@ def refused_integers(graph: "GraphProto") -> dict[str, str]:
     return refused
 
 
+def open_groups(graph: "GraphProto") -> list[str]:
+    """Return the layers with s8 weights that no quantize follows, which NNAPI may leave, by node name."""
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    signed = {
+        node.output[0]
+        for node in graph.node
+        if node.op_type == "DequantizeLinear"
+        and node.input[0] in constants
+        and constants[node.input[0]].data_type == TensorProto.INT8
+    }
+    closed = {node.input[0] for node in graph.node if node.op_type == "QuantizeLinear"}
+    return [
+        node.name or node.output[0]
+        for node in graph.node
+        if signed.intersection(node.input) and not closed.intersection(node.output)
+    ]
+
+
 def _integer_type(node: "NodeProto", constants: dict[str, TensorProto]) -> int:
     """Return the type of a QuantizeLinear's output or a DequantizeLinear's input; uint8 unless said."""
     zero_point = constants.get(node.input[2]) if len(node.input) > 2 else None

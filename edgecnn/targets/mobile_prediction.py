@@ -1,8 +1,8 @@
 """CoreML and NNAPI, where they cannot run: into how many pieces they would cut a model, and why.
 
 Each piece is copied to the accelerator and back, so more than one or two are usually slower than the CPU alone. The
-prediction is onnxruntime's own (``onnxruntime.tools``, which follows ``partitioning_utils.cc``): from types of operators
-and, for NNAPI, of integers. It says nothing of accuracy or latency.
+prediction is onnxruntime's own (``onnxruntime.tools``, which follows ``partitioning_utils.cc``): from types of
+operators and, for NNAPI, of integers. It says nothing of accuracy or latency.
 """
 
 import importlib.metadata
@@ -14,7 +14,7 @@ from edgecnn.bundle.atomic import sha256_bytes
 from edgecnn.bundle.prediction import BreakerRecord, PredictionRecord
 from edgecnn.errors import ModelError, UsageError
 from edgecnn.targets.mobile_changes import propose
-from edgecnn.targets.mobile_integers import refused_integers
+from edgecnn.targets.mobile_integers import open_groups, refused_integers
 from edgecnn.targets.mobile_operators import (
     MOBILE_PROVIDERS,
     MobileProvider,
@@ -115,6 +115,7 @@ def _predict(
         dynamic_batch=dynamic_batch,
         suitability=info.suitability().name.lower(),
         unchecked=tuple(check.get_caveats()),
+        cautions=tuple(map(_caution, open_groups(graph))) if row.checks_integers else (),
         onnxruntime=importlib.metadata.version("onnxruntime"),
     )
 
@@ -142,12 +143,21 @@ def _change(op: str, row: MobileProvider, known: "dict[str, str] | Any") -> str:
     return propose(op, known, elsewhere=elsewhere if elsewhere == "MLProgram" else None)
 
 
+def _caution(layer: str) -> str:
+    return (
+        f"{layer}: no quantize follows it, and onnxruntime's NNAPI provider takes s8 weights only between dequantize "
+        "and quantize: it may stay on the CPU (a recipe that ends in -qoutput has the quantize)"
+    )
+
+
 def _others(info: Any, row: MobileProvider) -> list[BreakerRecord]:
     """Return what stops nodes whose operator is taken: sizes that vary, and too many dimensions."""
     found = []
     if n := info.nodes_unsupported_due_to_dynamic_input:
         change = "export with fixed sizes: edgecnn export --batch 1 --input-size HEIGHTxWIDTH"
-        found.append(BreakerRecord(op="any", nodes=n, reason="the size of an input varies or is unknown", change=change))
+        found.append(
+            BreakerRecord(op="any", nodes=n, reason="the size of an input varies or is unknown", change=change)
+        )
     if n := info.num_unsupported_nodes_due_to_rank:
         ops = ", ".join(sorted(map(_short, info.ops_with_unsupported_rank)))
         reason = f"a tensor has more than {row.max_rank} dimensions"

@@ -26,6 +26,7 @@ OUTPUTS: dict[StageName, tuple[str, ...]] = {
     "simplify": ("float.onnx",),
     "tune": ("float_tuned.onnx",),
     "quantize": ("int8.onnx",),
+    "fit": ("int8-xnnpack.onnx",),
     "validate": (),
     "bench": (),
     "report": ("report.html",),
