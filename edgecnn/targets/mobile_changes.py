@@ -29,16 +29,17 @@ CHANGES: dict[str, tuple[Change, ...]] = {
     ),
     "ReduceMean": (
         Change(
-            needs=("GlobalAveragePool", "Flatten"),
-            words="GlobalAveragePool and Flatten, where it is the mean over height and width",
+            needs=("GlobalAveragePool", "Reshape"),
+            words="GlobalAveragePool and Reshape, where it is the mean over height and width",
         ),
     ),
     "ReduceMax": (
         Change(
-            needs=("GlobalMaxPool", "Flatten"),
-            words="GlobalMaxPool and Flatten, where it is the maximum over height and width",
+            needs=("GlobalMaxPool", "Reshape"),
+            words="GlobalMaxPool and Reshape, where it is the maximum over height and width",
         ),
     ),
+    "Flatten": (Change(needs=("Reshape",), words="Reshape to two dimensions, as edgecnn export does"),),
     "Unsqueeze": (Change(needs=("Reshape",), words="Reshape to the shape with the new axis"),),
     "Squeeze": (Change(needs=("Reshape",), words="Reshape to the shape without the axis"),),
     "Identity": (Change(needs=(), words="nothing: edgecnn simplify takes it away"),),

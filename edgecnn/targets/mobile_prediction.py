@@ -7,7 +7,7 @@ operators and, for NNAPI, of integers. It says nothing of accuracy or latency.
 
 import importlib.metadata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from edgecnn.bundle.atomic import sha256_bytes
@@ -26,6 +26,8 @@ from edgecnn.targets.mobile_operators import (
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto
+
+_DIMENSIONS = "dimensions"
 
 
 def predict(model: bytes, *, name: str, target: str | None = None) -> tuple[PredictionRecord, ...]:
@@ -71,7 +73,7 @@ def _with_sizes(data: bytes, name: str) -> "tuple[GraphProto, bool]":
         raise ModelError(f"{name}: has no node to predict.", next_step="name an .onnx file of a network")
     dynamic = _fix_batch(model)
     try:
-        sized = onnx.shape_inference.infer_shapes(model, data_prop=True)
+        sized = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
     except onnx.shape_inference.InferenceError as error:
         raise ModelError(
             f"{name}: its sizes cannot be inferred ({str(error).splitlines()[0]}).", next_step="edgecnn simplify"
@@ -100,9 +102,9 @@ def _predict(
     from onnxruntime.tools.mobile_helpers.usability_checker import check_partitioning
 
     refused = refused_integers(graph) if row.checks_integers else {}
-    check = OperatorCheck(known=read_operators(row), refused=refused)
+    check = OperatorCheck(known=read_operators(row), refused={**_too_deep(graph, row.max_rank), **refused})
     sized = row.fixed_sizes and bool(graph.value_info)
-    info = check_partitioning(graph, check, sized, row.max_rank)
+    info = check_partitioning(graph, check, sized)
     return PredictionRecord(
         target=row.target,
         form=row.form,
@@ -111,7 +113,7 @@ def _predict(
         nodes=info.num_nodes,
         supported_nodes=info.num_supported_nodes,
         partitions=info.num_partitions,
-        breakers=(*_unknown_operators(graph, row, check), *_others(info, row)),
+        breakers=(*_left(graph, row, check), *_of_unknown_size(info)),
         dynamic_batch=dynamic_batch,
         suitability=info.suitability().name.lower(),
         unchecked=tuple(check.get_caveats()),
@@ -120,8 +122,22 @@ def _predict(
     )
 
 
-def _unknown_operators(graph: "GraphProto", row: MobileProvider, check: OperatorCheck) -> list[BreakerRecord]:
-    """Return the operators that are not taken, and the quantized ones whose types are not."""
+def _too_deep(graph: "GraphProto", max_rank: int) -> dict[str, str]:
+    """Return the nodes that read a tensor of too many dimensions, by first output, each with the reason.
+
+    onnxruntime's partitioner looks at dimensions only where it also wants all sizes fixed, which CoreML does not need.
+    """
+    ranks = {
+        value.name: len(value.type.tensor_type.shape.dim)
+        for value in (*graph.input, *graph.value_info, *graph.output)
+        if value.type.tensor_type.HasField("shape")
+    }
+    reason = f"a tensor has more than {max_rank} {_DIMENSIONS}"
+    return {node.output[0]: reason for node in graph.node if any(ranks.get(name, 0) > max_rank for name in node.input)}
+
+
+def _left(graph: "GraphProto", row: MobileProvider, check: OperatorCheck) -> list[BreakerRecord]:
+    """Return the operators that are not taken, and nodes that are left although their operator is taken."""
     counts: Counter[tuple[str, str]] = Counter()
     for node in _nodes(graph):
         if operator(node) not in check.known:
@@ -129,12 +145,14 @@ def _unknown_operators(graph: "GraphProto", row: MobileProvider, check: Operator
         elif node.output[0] in check.refused:
             counts[operator(node), check.refused[node.output[0]]] += 1
     return [
-        BreakerRecord(op=_short(op), nodes=n, reason=reason, change=_change(op, row, check.known))
+        BreakerRecord(op=_short(op), nodes=n, reason=reason, change=_change(op, reason, row, check.known))
         for (op, reason), n in sorted(counts.items())
     ]
 
 
-def _change(op: str, row: MobileProvider, known: "dict[str, str] | Any") -> str:
+def _change(op: str, reason: str, row: MobileProvider, known: Mapping[str, str]) -> str:
+    if reason.endswith(_DIMENSIONS):
+        return "reshape to fewer dimensions before it"
     if op in known:
         return f"quantize for it: edgecnn quantize --for {row.target}"
     others = (other for other in MOBILE_PROVIDERS.values() if other.target == row.target and other != row)
@@ -150,19 +168,12 @@ def _caution(layer: str) -> str:
     )
 
 
-def _others(info: Any, row: MobileProvider) -> list[BreakerRecord]:
-    """Return what stops nodes whose operator is taken: sizes that vary, and too many dimensions."""
-    found = []
-    if n := info.nodes_unsupported_due_to_dynamic_input:
-        change = "export with fixed sizes: edgecnn export --batch 1 --input-size HEIGHTxWIDTH"
-        found.append(
-            BreakerRecord(op="any", nodes=n, reason="the size of an input varies or is unknown", change=change)
-        )
-    if n := info.num_unsupported_nodes_due_to_rank:
-        ops = ", ".join(sorted(map(_short, info.ops_with_unsupported_rank)))
-        reason = f"a tensor has more than {row.max_rank} dimensions"
-        found.append(BreakerRecord(op=ops, nodes=n, reason=reason, change="reshape to fewer dimensions before it"))
-    return found
+def _of_unknown_size(info: Any) -> list[BreakerRecord]:
+    """Return that nodes are left for sizes that vary, where their operator is taken."""
+    if not (n := info.nodes_unsupported_due_to_dynamic_input):
+        return []
+    change = "export with fixed sizes: edgecnn export --batch 1 --input-size HEIGHTxWIDTH"
+    return [BreakerRecord(op="any", nodes=n, reason="the size of an input varies or is unknown", change=change)]
 
 
 def _short(op: str) -> str:
