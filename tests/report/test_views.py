@@ -141,7 +141,9 @@ def test_a_stage_shows_its_files() -> None:
 def test_a_run_shows_everything_and_its_verdict() -> None:
     manifest = fixed_manifest()
     view = views.run_view("b", manifest, ["train"])
-    assert view.keys() == {"bundle", "artifacts", "unchanged", "validation", "latency", "checks", "verdict"}
+    assert view.keys() == {
+        "bundle", "artifacts", "unchanged", "validation", "fitted", "latency", "checks", "verdict",
+    }  # fmt: skip
     assert (view["unchanged"], view["verdict"]) == (["train"], "failed")
     assert view["latency"][0]["float"]["n"] == 84013
     passing = manifest.model_copy(update={"checks": manifest.checks[:1]})

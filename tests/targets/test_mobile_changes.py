@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from numpy.typing import ArrayLike
 
 from edgecnn.targets.mobile_changes import CHANGES, propose
 from edgecnn.targets.mobile_operators import MOBILE_PROVIDERS, read_operators
@@ -34,7 +35,7 @@ AS_GRAPHS = {
     ],
     ("Flatten", ("Reshape",)): [node("Reshape", ["x", "rows"], ["y"])],
 }
-NUMBERS = {
+NUMBERS: dict[str, ArrayLike] = {
     "three": np.float32(3),
     "zero": np.float32(0),
     "six": np.float32(6),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import ArrayLike
 from onnx import ModelProto, NodeProto
 
 from edgecnn.targets.mobile_integers import open_groups, refused_integers
@@ -24,7 +25,7 @@ def layer(
     activation: str = "u8", *, weight: type = np.int8, channels: int = 1, op: str = "Gemm", closed: bool = True
 ) -> ModelProto:
     """Return one layer between quantize and dequantize; ``closed`` if its output is quantized as well."""
-    constants: Mapping[str, object] = {
+    constants: Mapping[str, ArrayLike] = {
         "s": np.float32(0.1),
         "u8": np.uint8(0),
         "s8": np.int8(0),
@@ -43,7 +44,7 @@ def layer(
         node(op, ["x_d", "w_d", "b_d"] if op == "Gemm" else ["x_d", "w_d"], ["l"]),
     ]
     nodes += [*pair("l", activation), node("Identity", ["l_d"], ["y"])] if closed else [node("Identity", ["l"], ["y"])]
-    return make_model(nodes, constants, inputs={"x": ("N", 3)}, outputs={"y": ("N", 4)}, opset=21)  # type: ignore[arg-type]
+    return make_model(nodes, constants, inputs={"x": ("N", 3)}, outputs={"y": ("N", 4)}, opset=21)
 
 
 @pytest.mark.parametrize("weight", [np.int8, np.uint8])
@@ -91,7 +92,7 @@ def test_in_a_chain_each_layer_is_judged_by_its_own_integers(kinds: list[str]) -
     for index, kind in enumerate(kinds):
         nodes += [*pair(last, kind), node("Relu", [f"{last}_d"], [f"r{index}"])]
         last = f"r{index}"
-    constants = {"s": np.float32(1), "u8": np.uint8(0), "s8": np.int8(0)}
+    constants: Mapping[str, ArrayLike] = {"s": np.float32(1), "u8": np.uint8(0), "s8": np.int8(0)}
     model = make_model(nodes, constants, inputs={"x": ("N", 3)}, outputs={last: ("N", 3)})
     refused = refused_integers(model.graph)
     names = ["x", *(f"r{index}" for index in range(len(kinds) - 1))]
