@@ -9,6 +9,7 @@ import pytest
 
 from edgecnn.cli import _main
 from tests.bundles import read_manifest, snapshot
+from tests.golden_files import assert_golden
 
 Call = Callable[..., tuple[int, str, str]]
 DOCUMENT = Path(__file__).parents[1] / "docs" / "json.md"
@@ -25,6 +26,11 @@ def call(capfd: pytest.CaptureFixture[str]) -> Call:
         return code, " ".join(found.out.split()), " ".join(found.err.split())
 
     return run
+
+
+def test_the_help_of_predicting(capfd: pytest.CaptureFixture[str]) -> None:
+    assert _main(["targets", "predict", "--help"]) == 0
+    assert_golden("help-targets-predict.txt", capfd.readouterr().out)
 
 
 def test_quantize_for_targets_says_what_to_ship(bundle_copy: Path, call: Call) -> None:
