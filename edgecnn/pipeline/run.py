@@ -59,15 +59,14 @@ class RunSettings:
                 next_step=f"--tune-seconds {TUNE_SECONDS:g}, or 0 for no tuning",
             )
 
-    @property
     def fits(self) -> dict[str, Fit]:
-        """The rows of the targets that int8 is made for; raises UsageError as :func:`plan_fit` does."""
+        """Return the rows of the targets that int8 is made for; raises UsageError as :func:`plan_fit` does."""
         return plan_fit(self.fit_targets, self.quantize) if self.fit_targets else {}
 
     @property
     def quantizing(self) -> QuantizeSettings:
         """How ``int8.onnx`` is made: by the default recipe where a target that it is made for wants that."""
-        if any(row.is_default for row in self.fits.values()):
+        if any(row.is_default for row in self.fits().values()):
             return replace(self.quantize, recipe=DEFAULT_RECIPE)
         return self.quantize
 
@@ -119,7 +118,7 @@ def run(*, settings: RunSettings | None = None, options: Options | None = None) 
     options = options or Options()
     model_spec(settings.model)
     settings.quantize.recipes()
-    _ = settings.fits  # what contradicts itself is said before the training
+    settings.fits()  # what contradicts itself is said before the training
     for name in settings.targets:
         if settings.gates.require_speedup:  # without a latency there would be nothing that could fail
             require_clock(name)
@@ -148,7 +147,7 @@ def _stages(
         *_quantize_stages(bundle, dataset, settings, options),
         ("validate", lambda: validate_stage(bundle, dataset, options, settings.targets)),
     ]
-    if fits := settings.fits:
+    if fits := settings.fits():
         stages.append(("fit", lambda: _fit(bundle, dataset, fits, settings, options)))
     if timed := [name for name in settings.targets if TARGETS[name].clock == "measured"]:
         stages.append(("bench", lambda: bench_stage(bundle, options, timed, settings.bench)))
