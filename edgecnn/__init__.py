@@ -30,8 +30,11 @@ if TYPE_CHECKING:
     from edgecnn.pipeline.context import Options, Outcome
     from edgecnn.pipeline.export import export
     from edgecnn.pipeline.export_settings import ExportSettings
+    from edgecnn.pipeline.fit import Fitted, fit
+    from edgecnn.pipeline.fit_measure import bench_fitted, validate_fitted
     from edgecnn.pipeline.inspect import Inspection, inspect
     from edgecnn.pipeline.measurement import Measured, MeasureSettings, take_measurement
+    from edgecnn.pipeline.predict import Predicted, predict
     from edgecnn.pipeline.profile import Profile, profile
     from edgecnn.pipeline.quantize import quantize
     from edgecnn.pipeline.quantize_settings import QuantizeSettings
@@ -58,6 +61,7 @@ __all__ = [
     "Compared",
     "EdgecnnError",
     "ExportSettings",
+    "Fitted",
     "Gates",
     "Inspection",
     "Limits",
@@ -66,6 +70,7 @@ __all__ = [
     "Measured",
     "Options",
     "Outcome",
+    "Predicted",
     "Profile",
     "QuantizeSettings",
     "RunResult",
@@ -76,10 +81,13 @@ __all__ = [
     "Verdict",
     "__version__",
     "bench",
+    "bench_fitted",
     "compare",
     "count_instructions",
     "export",
+    "fit",
     "inspect",
+    "predict",
     "profile",
     "quantize",
     "run",
@@ -90,6 +98,7 @@ __all__ = [
     "train",
     "tune",
     "validate",
+    "validate_fitted",
     "write_report",
 ]
 
@@ -101,6 +110,7 @@ _HOMES = {
     "Compared": "edgecnn.pipeline.compare",
     "EdgecnnError": "edgecnn.errors",
     "ExportSettings": "edgecnn.pipeline.export_settings",
+    "Fitted": "edgecnn.pipeline.fit",
     "Gates": "edgecnn.pipeline.verdict",
     "Inspection": "edgecnn.pipeline.inspect",
     "Limits": "edgecnn.graph.onnxsim_process",
@@ -109,6 +119,7 @@ _HOMES = {
     "Measured": "edgecnn.pipeline.measurement",
     "Options": "edgecnn.pipeline.context",
     "Outcome": "edgecnn.pipeline.context",
+    "Predicted": "edgecnn.pipeline.predict",
     "Profile": "edgecnn.pipeline.profile",
     "QuantizeSettings": "edgecnn.pipeline.quantize_settings",
     "RunResult": "edgecnn.pipeline.run",
@@ -118,10 +129,13 @@ _HOMES = {
     "TuneSettings": "edgecnn.pipeline.tune_settings",
     "Verdict": "edgecnn.pipeline.verdict",
     "bench": "edgecnn.pipeline.bench",
+    "bench_fitted": "edgecnn.pipeline.fit_measure",
     "compare": "edgecnn.pipeline.compare",
     "count_instructions": "edgecnn.targets.instructions",
     "export": "edgecnn.pipeline.export",
+    "fit": "edgecnn.pipeline.fit",
     "inspect": "edgecnn.pipeline.inspect",
+    "predict": "edgecnn.pipeline.predict",
     "profile": "edgecnn.pipeline.profile",
     "quantize": "edgecnn.pipeline.quantize",
     "run": "edgecnn.pipeline.run",
@@ -132,6 +146,7 @@ _HOMES = {
     "train": "edgecnn.pipeline.train",
     "tune": "edgecnn.pipeline.tune",
     "validate": "edgecnn.pipeline.validate",
+    "validate_fitted": "edgecnn.pipeline.fit_measure",
     "write_report": "edgecnn.pipeline.report",
 }
 

@@ -25,9 +25,11 @@ from edgecnn.options import (
     Cache,
     Data,
     Epochs,
+    FitFor,
     Force,
     HeldOut,
     Images,
+    Int8Model,
     Json,
     LearningRate,
     MaxDrop,
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from edgecnn.pipeline.context import Options, Outcome
+    from edgecnn.pipeline.fit_measure import Measured
 
 app = typer.Typer(
     name="edgecnn",
@@ -85,6 +88,7 @@ def run(
     data: Data = None,
     model: Model = "simplecnn",
     recipe: Recipe = None,
+    fit_for: FitFor = None,
     images: Images = None,
     provider: Provider = None,
     epochs: Epochs = None,
@@ -111,6 +115,7 @@ def run(
     from edgecnn.pipeline.run import run as run_pipeline
     from edgecnn.pipeline.verdict import Gates, parse_size
     from edgecnn.report import text, views
+    from edgecnn.report.fit import fitted_items
     from edgecnn.report.latency import latency_items
     from edgecnn.report.tuning import recommendation_sentence
 
@@ -126,6 +131,7 @@ def run(
             max_size_bytes=None if max_size is None else parse_size(max_size),
         ),
         tune_seconds=tune_seconds,
+        fit_targets=tuple(fit_for or ()),
     )
     result = run_pipeline(settings=settings, options=_options(bundle, data, cache, force))
     manifest = result.manifest
@@ -135,6 +141,7 @@ def run(
         terminal.show(
             text.artifacts_table(manifest.artifacts),
             text.validation_table(manifest.validation),
+            *(fitted_items(manifest.fitted, manifest.artifacts) if fit_for else ()),
             *latency_items(manifest.latency),
             *([] if manifest.recommendation is None else [recommendation_sentence(manifest.recommendation)]),
             text.checks_table(result.verdict.checks),
@@ -289,6 +296,10 @@ def quantize(
     bundle: Bundle = None,
     data: Data = None,
     recipe: Recipe = None,
+    fit_for: FitFor = None,
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="With --for: write int8 also where the target should run float.")
+    ] = False,
     max_drop: Annotated[
         float | None, typer.Option("--max-drop", help="Search for the cheapest way to lose no more points than this.")
     ] = None,
@@ -305,11 +316,29 @@ def quantize(
     from edgecnn.report import quantization as view
 
     settings = QuantizeSettings(recipe=recipe, n_images=images, seed=seed, max_drop_pp=max_drop, n_held_out=held_out)
+    if fit_for or anyway:
+        _quantize_for(fit_for or [], model, settings, _options(bundle, data, cache, force), anyway=anyway, json=json)
+        return
     outcome = quantize_model(model, settings=settings, options=_options(bundle, data, cache, force))
     search = outcome.manifest.search
     _show_made(outcome, json, items=[] if search is None else view.search_items(search), more=view.search_view(search))
     if search is not None and not search.met:
         raise typer.Exit(ExitCode.GATE_FAILED)
+
+
+def _quantize_for(
+    targets: list[str], model: Path | None, settings: Any, options: "Options", *, anyway: bool, json: bool
+) -> None:
+    from edgecnn.pipeline.fit import fit
+    from edgecnn.report import fit as view
+
+    found = fit(targets, model=model, anyway=anyway, settings=settings, options=options)
+    if json:
+        show_json(view.fitted_view(str(found.bundle), found.records, found.manifest.artifacts, found.unchanged))
+        return
+    for target in found.unchanged:
+        terminal.say(f"--for {target}: nothing changed, not done again (--force does it again)")
+    terminal.show(*view.fitted_items(found.records, found.manifest.artifacts), f"bundle: {found.bundle}")
 
 
 @app.command()
@@ -392,6 +421,7 @@ def validate(
     bundle: Bundle = None,
     data: Data = None,
     provider: Provider = None,
+    model: Int8Model = None,
     images: TestImages = None,
     max_drop: MaxDrop = 1.0,
     cache: Cache = None,
@@ -404,6 +434,12 @@ def validate(
     from edgecnn.report.fusion import fusion_items
 
     targets = provider or ["cpu"]
+    if model not in (None, "int8.onnx"):
+        from edgecnn.pipeline.fit_measure import validate_fitted
+
+        options = _options(bundle, data, cache, False)
+        gates = Gates(max_drop_pp=max_drop)
+        _show_measured(validate_fitted(model, targets=targets, n_images=images, gates=gates, options=options), json)
     outcome, verdict = validate_bundle(
         targets=targets,
         n_images=images,
@@ -427,11 +463,25 @@ def validate(
     raise typer.Exit(verdict.exit_code)
 
 
+def _show_measured(found: "Measured", json: bool) -> NoReturn:
+    from edgecnn.report import text
+    from edgecnn.report.fit import measured_items, measured_view
+
+    bundle, verdict = str(found.bundle), found.verdict
+    if json:
+        show_json(measured_view(bundle, found.record, found.validation, found.latency, verdict.checks, verdict.word))
+    else:
+        terminal.show(*measured_items(found.record, found.validation, found.latency, verdict.checks))
+        terminal.show(text.verdict_line(bundle, verdict.passed))
+    raise typer.Exit(verdict.exit_code)
+
+
 @app.command()
 def bench(
     bundle: Bundle = None,
     data: Data = None,
     provider: Provider = None,
+    model: Int8Model = None,
     batch: Batches = None,
     threads: ThreadCounts = None,
     through: Annotated[
@@ -474,10 +524,21 @@ def bench(
         max_seconds=max_seconds,
     )
     ways = [parse_through(way) for way in through or ["run"]]
+    combined = combinations(base, batches=batch or [1], threads=threads or [1], through=ways)
+    if model not in (None, "int8.onnx"):
+        from edgecnn.pipeline.fit_measure import bench_fitted
+
+        if profile or protocol is not None or save is not None:
+            raise UsageError(
+                f"bench: --profile, --protocol and --save are of int8.onnx, not of {model}.", next_step="leave them out"
+            )
+        options, gates = _options(bundle, data, cache, False), Gates(require_speedup=require_speedup)
+        measured = bench_fitted(model, targets=provider or ["cpu"], settings=combined, gates=gates, options=options)
+        _show_measured(measured, json)
     found = take_measurement(
         settings=MeasureSettings(
             targets=tuple(provider or ["cpu"]),
-            bench=combinations(base, batches=batch or [1], threads=threads or [1], through=ways),
+            bench=combined,
             profile=profile,
             protocol=protocol,
             window_seconds=seconds,
@@ -573,6 +634,29 @@ def install(
     else:
         state = "was ready before; --force sets it up anew" if found.unchanged else "ready"
         terminal.show(f"{found.target}: {state}", *([f"folder: {folder}"] if folder else []))
+
+
+@targets_app.command()
+def predict(
+    context: typer.Context,
+    model: Annotated[Path | None, typer.Argument(help="An .onnx file. Default: every model of the bundle.")] = None,
+    bundle: Bundle = None,
+    provider: Annotated[
+        list[str] | None, typer.Option("--provider", help="coreml or nnapi; may be given again. Default: both.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Predict how CoreML and NNAPI would cut a model."""
+    from edgecnn.pipeline.predict import predict as predict_model
+    from edgecnn.report.prediction import prediction_items, prediction_view
+
+    if model is not None and bundle is not None:
+        raise UsageError("targets predict: takes a file or a bundle, found both.", next_step="leave one of them out")
+    found = predict_model(model, targets=provider, options=_options(bundle, None, None, False))
+    if json or context.obj:  # edgecnn targets --json predict
+        show_json(prediction_view(str(found.path), found.predictions))
+    else:
+        terminal.show(*prediction_items(found.predictions))
 
 
 @app.command()

@@ -31,6 +31,13 @@ RequireSpeedup = Annotated[bool, typer.Option("--require-speedup", help="Fail un
 Recipe = Annotated[
     str | None, typer.Option("--recipe", help="A recipe's name, or a .toml file; an unknown name lists them.")
 ]
+FitFor = Annotated[
+    list[str] | None,
+    typer.Option("--for", help="Quantize for a target, or any; may be given again; an unknown name lists them."),
+]
+Int8Model = Annotated[
+    str | None, typer.Option("--model", help="A target's own int8 model, such as int8-qnn.onnx. Default: int8.onnx.")
+]
 Images = Annotated[
     int | None, typer.Option("--images", help="Training images to calibrate on. Default: 512, or all of a smaller set.")
 ]

@@ -18,6 +18,7 @@ from edgecnn.bundle.manifest import (
     DataRecord,
     Difference,
     EpochRecord,
+    FittedRecord,
     FusionRecord,
     JudgementRecord,
     Latency,
@@ -43,6 +44,7 @@ from edgecnn.bundle.manifest import (
 from edgecnn.bundle.measurement import MeasuredFile, Measurement
 from edgecnn.bundle.mlperf_tiny import TinyModel, TinyResult
 from edgecnn.bundle.operators import LayerTimes, ModelProfile, OperatorProfile, OperatorTime
+from edgecnn.bundle.prediction import BreakerRecord, PredictionRecord
 from edgecnn.targets import TARGETS
 from tests.graphs import make_model, node
 
@@ -437,6 +439,76 @@ def measurement(*results: LatencyResult, **changes: object) -> Measurement:
         results=results,
     )
     return made.model_copy(update=changes)
+
+
+def prediction_record(**changes: object) -> PredictionRecord:
+    """Return a made-up prediction of int8.onnx."""
+    made = PredictionRecord(
+        target="coreml",
+        form="MLProgram",
+        model="int8.onnx",
+        model_sha256="c" * 64,
+        nodes=47,
+        supported_nodes=19,
+        partitions=7,
+        breakers=(BreakerRecord(op="Mish|", nodes=28, reason="is not taken", change="write something else"),),
+        dynamic_batch=True,
+        suitability="no",
+        unchecked=("Conv: Only 2D.", "Gemm: Constant."),
+        onnxruntime="1.32.0",
+    )
+    return made.model_copy(update=changes)
+
+
+def fitted_record(**changes: object) -> FittedRecord:
+    """Return a made-up model of QNN's own."""
+    made = FittedRecord(
+        target="qnn",
+        model="int8-qnn.onnx",
+        model_sha256="f" * 64,
+        reason="it|wants that",
+        recipe="u16s8-perchannel-mse",
+        calibration=CalibrationRecord(
+            split="train", n=516, seed=17, data_sha256="d" * 64, excluded_as_test_images=14, image_sha256=("e" * 64,)
+        ),
+        choice=SearchRecord(
+            max_drop_pp=0.31,
+            met=False,
+            n=4881,
+            tries=(tried("u8s8-perchannel-mse", 2.354), tried("u16s8-perchannel-mse", 0.463)),
+        ),
+        saturation=saturation_record(),
+    )
+    return made.model_copy(update=changes)
+
+
+def fitted_manifest() -> Manifest:
+    """Return the fixed manifest with a model of QNN's own that was measured, and predictions."""
+    whole = fixed_manifest()
+    artifact = Artifact(stage="fit", path="int8-qnn.onnx", sha256="f" * 64, size_bytes=81234, parent_sha256="b" * 64)
+    measured = fitted_record(
+        validation=(validation_result(target="qnn", drop_pp=0.4321),), latency=(latency_result(target="qnn", batch=3),)
+    )
+    to_float = FittedRecord(target="coreml", model="float.onnx", model_sha256="b" * 64, reason="it takes no integers")
+    predictions = (
+        prediction_record(),
+        prediction_record(
+            model="float.onnx",
+            model_sha256="b" * 64,
+            nodes=23,
+            supported_nodes=23,
+            partitions=1,
+            breakers=(),
+            suitability="yes",
+        ),
+    )
+    return whole.model_copy(
+        update={
+            "artifacts": (*whole.artifacts, artifact),
+            "fitted": (measured, to_float),
+            "predictions": predictions,
+        }
+    )
 
 
 def fixed_manifest() -> Manifest:

@@ -52,8 +52,14 @@ PIPELINE = (
     "verdict",
     "report",
     "sensitivity",
+    "predict",
+    "fit_plan",
+    "fit_model",
+    "fit_commit",
+    "fit",
     "validate",
     "bench",
+    "fit_measure",
     "operators",
     "mlperf_tiny",
     "measurement",
@@ -98,6 +104,8 @@ TABLES = {
     "SOURCES": "data/__init__.py",
     "SESSION_OPTIONS": "targets/session_options.py",
     "REWRITES": "rewriting/__init__.py",
+    "FITS": "quantization/fit.py",
+    "MOBILE_PROVIDERS": "targets/mobile_operators.py",
 }
 
 

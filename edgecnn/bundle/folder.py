@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from edgecnn.bundle import atomic
 from edgecnn.bundle.manifest import MANIFEST, SCHEMA_VERSION, Artifact, Manifest, StageName, StageRecord
-from edgecnn.bundle.revision import superseded, without
+from edgecnn.bundle.revision import of_present_files, superseded, without
 from edgecnn.errors import BundleError
 from edgecnn.version import __version__
 
@@ -167,6 +167,7 @@ class Bundle:
                 "stages": {**kept.stages, stage: record},
             }
         )
+        manifest = of_present_files(manifest)
         files = {self.path(artifact.path): data for artifact, data in products}
         atomic.write_together({**files, self.path(MANIFEST): to_json(manifest)})
         self.manifest = manifest

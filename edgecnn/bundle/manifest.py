@@ -14,6 +14,7 @@ from edgecnn.bundle.latency import Bytes
 from edgecnn.bundle.latency import Latency as Latency
 from edgecnn.bundle.latency import LatencyResult as LatencyResult
 from edgecnn.bundle.latency import Speedup as Speedup
+from edgecnn.bundle.prediction import PredictionRecord
 from edgecnn.bundle.record import Fraction as Fraction
 from edgecnn.bundle.record import MachineRecord as MachineRecord
 from edgecnn.bundle.record import Record as Record
@@ -23,15 +24,16 @@ from edgecnn.bundle.tuning import RecommendationRecord, TuningRecord
 MANIFEST = "manifest.json"
 SCHEMA_VERSION: Literal[1] = 1
 
-StageName = Literal["train", "export", "simplify", "tune", "quantize", "validate", "bench", "report"]
+StageName = Literal["train", "export", "simplify", "tune", "quantize", "fit", "validate", "bench", "report"]
 
 #: The stages whose results stop being true when a stage gives another output.
 DOWNSTREAM: dict[StageName, tuple[StageName, ...]] = {
-    "train": ("export", "simplify", "tune", "quantize", "validate", "bench", "report"),
-    "export": ("simplify", "tune", "quantize", "validate", "bench", "report"),
-    "simplify": ("tune", "quantize", "validate", "bench", "report"),
+    "train": ("export", "simplify", "tune", "quantize", "fit", "validate", "bench", "report"),
+    "export": ("simplify", "tune", "quantize", "fit", "validate", "bench", "report"),
+    "simplify": ("tune", "quantize", "fit", "validate", "bench", "report"),
     "tune": ("report",),  # what it chose is written by quantize, in the same command
     "quantize": ("validate", "bench", "report"),
+    "fit": ("report",),  # its models hold what was measured of them themselves
     "validate": ("report",),
     "bench": ("report",),
     "report": (),
@@ -311,6 +313,27 @@ class FusionRecord(Record):
     unfused: tuple[UnfusedRecord, ...]
 
 
+class FittedRecord(Record):
+    """Which file of the bundle a target is to run, why, and what was measured of it.
+
+    ``model`` is ``float.onnx`` or ``int8.onnx``, whose figures are in ``validation`` and ``latency`` of the manifest,
+    or an int8 model of its own, whose figures are here. ``choice`` are the recipes that were judged on training images
+    held apart, where there was more than one.
+    """
+
+    target: str
+    model: FileName
+    model_sha256: Sha256
+    reason: str
+    recipe: str | None = None
+    float_layers: tuple[str, ...] = ()
+    calibration: CalibrationRecord | None = None
+    choice: SearchRecord | None = None
+    saturation: SaturationRecord | None = None
+    validation: tuple[ValidationResult, ...] = ()
+    latency: tuple[LatencyResult, ...] = ()
+
+
 class Check(Record):
     """One gate: what was measured against what was asked."""
 
@@ -345,6 +368,8 @@ class Manifest(Record):
     checks: tuple[Check, ...] = ()
     tuning: TuningRecord | None = None
     recommendation: RecommendationRecord | None = None
+    fitted: tuple[FittedRecord, ...] = ()
+    predictions: tuple[PredictionRecord, ...] = ()
 
     def artifact(self, path: str) -> Artifact | None:
         """Return the newest artifact of that file name: the last one made from its parents."""

@@ -28,6 +28,8 @@ def without(manifest: Manifest, stages: set[StageName]) -> Manifest:
         cleared |= {"tuning": None, "recommendation": None}
     if "quantize" in stages:
         cleared |= {"calibration": None, "float_layers": (), "search": None, "sensitivity": None}
+    if "fit" in stages:
+        cleared |= {"checks": ()}  # its records go with their files
     if "validate" in stages:
         cleared |= {"validation": (), "saturation": None, "fusion": None, "checks": ()}
     if "bench" in stages:
@@ -38,5 +40,16 @@ def without(manifest: Manifest, stages: set[StageName]) -> Manifest:
             "artifacts": tuple(a for a in manifest.artifacts if a.stage not in stages),
             "parity": tuple(p for p in manifest.parity if p.stage not in stages),
             **cleared,
+        }
+    )
+
+
+def of_present_files(manifest: Manifest) -> Manifest:
+    """Return the manifest without what is said of files that are gone or were replaced."""
+    present = {artifact.path: artifact.sha256 for artifact in manifest.artifacts}  # the newest of a name stands last
+    return manifest.model_copy(
+        update={
+            "fitted": tuple(one for one in manifest.fitted if present.get(one.model) == one.model_sha256),
+            "predictions": tuple(one for one in manifest.predictions if present.get(one.model) == one.model_sha256),
         }
     )

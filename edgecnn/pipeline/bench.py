@@ -44,10 +44,10 @@ class Models:
     recommendation: RecommendationRecord | None = None
 
     @classmethod
-    def read(cls, bundle: Bundle) -> "Models":
-        """Read them; raises as :func:`bench`."""
+    def read(cls, bundle: Bundle, int8: str = INT8_MODEL) -> "Models":
+        """Read float.onnx and an int8 model; raises as :func:`bench`."""
         of_float = read_model(bundle, FLOAT_MODEL, next_step="edgecnn export model.pt")
-        of_int8 = read_model(bundle, INT8_MODEL, next_step="edgecnn quantize")
+        of_int8 = read_model(bundle, int8, next_step="edgecnn quantize")
         height, width = input_size(bundle, FLOAT_MODEL)
         return cls(
             of_float=of_float,
@@ -146,11 +146,17 @@ def bench_stage(
     )
     if not options.force and not always and work.is_done():
         return work.unchanged()
-    distinct = dict.fromkeys(targets)  # someone may say --provider cpu twice
-    results = [_bench_on(target, models, each, options.progress) for target in distinct for each in chosen]
+    results = measure_latency(targets, models, chosen, options.progress)
     replaced = {_key(result) for result in results}
     kept = [old for old in bundle.manifest.latency if _key(old) not in replaced]
     return work.finish((), {"latency": (*kept, *results)})
+
+
+def measure_latency(
+    targets: Sequence[str], models: Models, settings: Sequence[BenchSettings], progress: Progress
+) -> list[LatencyResult]:
+    """Measure both models on each target, said twice or not, with each setting."""
+    return [_bench_on(target, models, each, progress) for target in dict.fromkeys(targets) for each in settings]
 
 
 def _each(settings: BenchSettings | Sequence[BenchSettings] | None) -> tuple[BenchSettings, ...]:

@@ -15,6 +15,10 @@ from edgecnn.models import model_spec
 from edgecnn.pipeline.bench import bench_stage
 from edgecnn.pipeline.context import Options, Outcome, input_size, working_on
 from edgecnn.pipeline.export import FLOAT_MODEL, export_stage
+from edgecnn.pipeline.fit import fit_stage
+from edgecnn.pipeline.fit_commit import own_model, own_models
+from edgecnn.pipeline.fit_measure import is_validated, validate_fitted_stage
+from edgecnn.pipeline.fit_plan import plan_fit
 from edgecnn.pipeline.quantize import quantize_stage
 from edgecnn.pipeline.quantize_settings import QuantizeSettings
 from edgecnn.pipeline.report import report_stage
@@ -25,13 +29,19 @@ from edgecnn.pipeline.tune_settings import TUNE_MAX_DROP_PP, TUNE_SECONDS, TuneS
 from edgecnn.pipeline.validate import validate_stage
 from edgecnn.pipeline.verdict import Gates, Verdict, all_checks
 from edgecnn.quantization.calibration import choose_calibration_images
+from edgecnn.quantization.fit import Fit
+from edgecnn.quantization.recipes import DEFAULT_RECIPE
 from edgecnn.targets import TARGETS, require, require_clock
 from edgecnn.training import TrainingSettings
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunSettings:
-    """The settings of every stage of one run; ``tune_seconds`` is about how long tuning may take, 0 for none."""
+    """The settings of every stage of one run.
+
+    ``tune_seconds`` is about how long tuning may take, 0 for none. ``fit_targets`` are those that int8 is made for
+    (``--for``); where ``int8.onnx`` is right for one, it follows the default recipe and is not tuned.
+    """
 
     model: str = "simplecnn"
     training: TrainingSettings = field(default_factory=TrainingSettings)
@@ -40,6 +50,7 @@ class RunSettings:
     targets: tuple[str, ...] = ("cpu",)
     gates: Gates = field(default_factory=Gates)
     tune_seconds: float = TUNE_SECONDS
+    fit_targets: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 <= self.tune_seconds < float("inf"):
@@ -48,11 +59,22 @@ class RunSettings:
                 next_step=f"--tune-seconds {TUNE_SECONDS:g}, or 0 for no tuning",
             )
 
+    def fits(self) -> dict[str, Fit]:
+        """Return the rows of the targets that int8 is made for; raises UsageError as :func:`plan_fit` does."""
+        return plan_fit(self.fit_targets, self.quantize) if self.fit_targets else {}
+
+    @property
+    def quantizing(self) -> QuantizeSettings:
+        """How ``int8.onnx`` is made: by the default recipe where a target that it is made for wants that."""
+        if any(row.is_default for row in self.fits().values()):
+            return replace(self.quantize, recipe=DEFAULT_RECIPE)
+        return self.quantize
+
     @property
     def tuning(self) -> TuneSettings | None:
         """How a run tunes: on the first target with a clock; None if there is none, or no time for it."""
         timed = [name for name in self.targets if TARGETS[name].clock == "measured"]
-        if not self.tune_seconds or not timed:
+        if not self.tune_seconds or not timed or self.quantizing != self.quantize:
             return None
         return TuneSettings(
             target=timed[0],
@@ -96,6 +118,7 @@ def run(*, settings: RunSettings | None = None, options: Options | None = None) 
     options = options or Options()
     model_spec(settings.model)
     settings.quantize.recipes()
+    settings.fits()  # what contradicts itself is said before the training
     for name in settings.targets:
         if settings.gates.require_speedup:  # without a latency there would be nothing that could fail
             require_clock(name)
@@ -124,6 +147,8 @@ def _stages(
         *_quantize_stages(bundle, dataset, settings, options),
         ("validate", lambda: validate_stage(bundle, dataset, options, settings.targets)),
     ]
+    if fits := settings.fits():
+        stages.append(("fit", lambda: _fit(bundle, dataset, fits, settings, options)))
     if timed := [name for name in settings.targets if TARGETS[name].clock == "measured"]:
         stages.append(("bench", lambda: bench_stage(bundle, options, timed, settings.bench)))
     for name in settings.targets:
@@ -141,7 +166,7 @@ def _quantize_stages(
     bundle: Bundle, dataset: Dataset, settings: RunSettings, options: Options
 ) -> list[tuple[StageName, Callable[[], Outcome]]]:
     """Return tuning, and quantizing as it was tuned; without tuning, quantizing as the user said."""
-    tuning, own = settings.tuning, settings.quantize
+    tuning, own = settings.tuning, settings.quantizing
     if tuning is None or own.max_drop_pp is not None:
         return [("quantize", lambda: quantize_stage(bundle, dataset, options, own))]
     # Tuning leaves int8.onnx made; without force, quantizing finds that it is.
@@ -151,6 +176,17 @@ def _quantize_stages(
         ("tune", lambda: tune_stage(bundle, dataset, options, tuning)),
         ("quantize", lambda: quantize_stage(bundle, dataset, rest, follow)),
     ]
+
+
+def _fit(bundle: Bundle, dataset: Dataset, fits: dict[str, Fit], settings: RunSettings, options: Options) -> Outcome:
+    """Make what each target is to run, and validate the models of their own on this CPU."""
+    found = fit_stage(bundle, dataset, options, settings.quantize, fits)
+    own = [one for name, one in own_models(bundle).items() if name in map(own_model, fits)]
+    missing = [one.model for one in own if not is_validated(one, "cpu", dataset)]
+    for model in missing:
+        validate_fitted_stage(bundle, dataset, model, ["cpu"], settings.gates, options)
+    unchanged = len(found.unchanged) == len(fits) and not missing
+    return Outcome(stage="fit", bundle=bundle.folder, manifest=bundle.manifest, unchanged=unchanged)
 
 
 def _last_given_stage(manifest: Manifest) -> StageName | None:

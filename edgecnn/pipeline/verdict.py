@@ -57,10 +57,10 @@ class Verdict:
         return ExitCode.PASSED if self.passed else ExitCode.GATE_FAILED
 
 
-def check_drop(result: ValidationResult, gates: Gates) -> Check:
+def check_drop(result: ValidationResult, gates: Gates, *, model: str = INT8_MODEL) -> Check:
     """Hold the measured drop on all test images against the limit."""
     return Check(
-        name=f"accuracy drop on {result.target}",
+        name=_of(model, f"accuracy drop on {result.target}"),
         measured=result.drop_pp,
         limit=gates.max_drop_pp,
         unit="points, at most",
@@ -68,15 +68,20 @@ def check_drop(result: ValidationResult, gates: Gates) -> Check:
     )
 
 
-def check_speedup(result: LatencyResult) -> Check:
+def check_speedup(result: LatencyResult, *, model: str = INT8_MODEL) -> Check:
     """Hold the low end of the speedup's interval against 1; not enough if the precision asked for was not reached."""
     return Check(
-        name=_place("speedup on", result),
+        name=_of(model, _place("speedup on", result)),
         measured=result.speedup.low,
         limit=1.0,
         unit="times (low end of 95%), above",
         passed=result.verdict == "faster" and not result.too_noisy,
     )
+
+
+def _of(model: str, name: str) -> str:
+    """Return a check's name with the model that it is of, where that is a target's own."""
+    return name if model == INT8_MODEL else f"{name}, {model}"
 
 
 def _place(what: str, result: LatencyResult) -> str:
@@ -98,8 +103,10 @@ def check_size(size_bytes: int, limit_bytes: int) -> Check:
 def all_checks(manifest: Manifest, gates: Gates) -> tuple[Check, ...]:
     """Return every check that the gates ask for, from what the manifest holds."""
     checks = [check_drop(result, gates) for result in manifest.validation]
+    checks += [check_drop(result, gates, model=one.model) for one in manifest.fitted for result in one.validation]
     if gates.require_speedup:
         checks += [check_speedup(result) for result in manifest.latency]
+        checks += [check_speedup(result, model=one.model) for one in manifest.fitted for result in one.latency]
     int8 = manifest.artifact(INT8_MODEL)
     if gates.max_size_bytes is not None and int8 is not None:
         checks.append(check_size(int8.size_bytes, gates.max_size_bytes))

@@ -48,6 +48,7 @@ class IntegerLayer:
         depthwise: whether each output channel sees one input channel of its own.
         activation: lowest and highest value that the quantized activation can have.
         signed_activation: whether that is an int8.
+        wide_activation: whether it has 16 bits.
         qdq: whether the operator is a float one between DequantizeLinear and QuantizeLinear.
     """
 
@@ -57,6 +58,7 @@ class IntegerLayer:
     depthwise: bool
     activation: tuple[int, int]
     signed_activation: bool
+    wide_activation: bool
     qdq: bool
 
 
@@ -106,6 +108,7 @@ class _Graph:
             depthwise=values is not None and group > 1 and values.shape[:2] == (group, 1),
             activation=(low, high),
             signed_activation=dtype == np.int8,
+            wide_activation=dtype.itemsize > 1,
             qdq=node.op_type in _QDQ,
         )
 

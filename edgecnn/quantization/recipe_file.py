@@ -36,6 +36,7 @@ class _Fields(BaseModel):
     equalize: bool | None = None
     adaptive_rounding: bool | None = None
     correct_bias: bool | None = None
+    quantized_output: bool | None = None
     qoperator: bool | None = None
     float_layers: list[str] | None = None
     layer_ranges: dict[str, RangeMethod] | None = None

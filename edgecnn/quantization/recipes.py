@@ -24,6 +24,7 @@ _EXTRAS = {
     "equalized": "equalize",
     "rounded": "adaptive_rounding",
     "corrected": "correct_bias",
+    "qoutput": "quantized_output",
     "qoperator": "qoperator",
 }
 GRAMMAR = (
@@ -48,6 +49,7 @@ class Recipe:
         equalize: scale channels across layers first, so that all of one layer are of the same size.
         adaptive_rounding: round each weight up or down as the layer's outputs want it, not to the nearest.
         correct_bias: give the mean error of each channel back through its bias.
+        quantized_output: round the answer to integers, too: some NPUs run a layer only between two quantizations.
         qoperator: operators on integers in place of pairs of quantize and dequantize; the answer, too, is of 8 bits.
         float_layers: names of nodes that stay float.
         layer_ranges: names of nodes whose output gets its range by another method, and which.
@@ -63,6 +65,7 @@ class Recipe:
     equalize: bool = False
     adaptive_rounding: bool = False
     correct_bias: bool = False
+    quantized_output: bool = False
     qoperator: bool = False
     float_layers: tuple[str, ...] = ()
     layer_ranges: tuple[tuple[str, RangeMethod], ...] = ()

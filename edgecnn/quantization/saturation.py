@@ -9,6 +9,7 @@ saturates (Intel, Software Developer's Manual, volume 2B). What MLAS does with a
 - In QDQ form s8 activations become u8 by adding 128 when the model is opened, so s8 with s8 saturates as well.
 - What is widened to 16 bits before it is multiplied cannot saturate: u8 weights, depthwise convolutions, operators on
   integers that are given s8 activations, and ConvInteger.
+- With 16-bit activations a convolution is computed in float; of a fully connected layer onnxruntime rounds them itself.
 
 CPUs with VNNI or AVX-VNNI sum in 32 bits throughout. Arm's without dot product instructions, and all of Arm's in a
 depthwise convolution, sum two products in 16 bits after subtracting 128 from u8 activations: only -128 times -128,
@@ -51,6 +52,8 @@ def audit_saturation(data: bytes, *, name: str) -> SaturationRecord:
             unknown[layer.name] = "its weights are not constant"
         elif layer.weights.dtype not in (np.int8, np.uint8):
             unknown[layer.name] = f"its weights are {layer.weights.dtype}"
+        elif layer.wide_activation and layer.op != "Conv":
+            unknown[layer.name] = "its activations have 16 bits, which ONNX Runtime may round to 8"
         elif reason := _widened(layer, layer.weights.dtype):
             exempt[layer.name] = reason
         else:
@@ -60,6 +63,8 @@ def audit_saturation(data: bytes, *, name: str) -> SaturationRecord:
 
 def _widened(layer: IntegerLayer, dtype: np.dtype[np.generic]) -> str | None:
     """Return why a layer's products are widened before they are summed, or None if they are not."""
+    if layer.wide_activation:
+        return "activations of 16 bits are computed in float"
     if dtype == np.uint8:
         return "unsigned weights are widened"
     if layer.depthwise:

@@ -102,7 +102,8 @@ def quantize_prepared(
     model = prepared.model
     last_ops = {output: node.op_type for node in model.graph.node for output in node.output}
     quantized = _insert_integers(prepared, recipe)
-    keep_output_float(quantized, last_ops)
+    if not recipe.quantized_output:
+        keep_output_float(quantized, last_ops)
     few = images.take(np.arange(_enough_to_refine(images)))
     if recipe.adaptive_rounding:
         quantized = round_weights(model, quantized, few, threads=threads, progress=progress).model

@@ -3,7 +3,9 @@
 from importlib import resources
 
 from edgecnn.bundle.manifest import Manifest
+from edgecnn.report.fit import fitted_sentences, proven_on
 from edgecnn.report.fusion import floats_by_reason, fusion_sentence
+from edgecnn.report.prediction import prediction_sentences, provider_name
 from edgecnn.report.saturation import saturation_sentences
 from edgecnn.report.tuning import UNITS, recommendation_sentence
 
@@ -34,6 +36,10 @@ def render(manifest: Manifest, *, title: str) -> bytes:
         saturation_sentences=saturation_sentences,
         fusion_sentence=fusion_sentence,
         floats_by_reason=floats_by_reason,
+        fitted_sentences=fitted_sentences,
+        proofs=proven_on(manifest),
+        prediction_sentences=prediction_sentences,
+        provider_name=provider_name,
         recommendation_sentence=recommendation_sentence,
         tuning_unit=UNITS.__getitem__,
     ).encode()

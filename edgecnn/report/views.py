@@ -105,6 +105,7 @@ def run_view(bundle: str, manifest: Manifest, unchanged: Sequence[str]) -> Json:
         "artifacts": [artifact.model_dump(mode="json") for artifact in manifest.artifacts],
         "unchanged": list(unchanged),
         "validation": [result.model_dump(mode="json") for result in manifest.validation],
+        "fitted": [record.model_dump(mode="json") for record in manifest.fitted],
         "latency": [result.model_dump(mode="json") for result in manifest.latency],
         "checks": [check.model_dump(mode="json") for check in manifest.checks],
         "recommendation": _optional(manifest.recommendation),

@@ -16,8 +16,9 @@ from edgecnn.bundle.manifest import (
     StageRecord,
     ValidationResult,
 )
-from edgecnn.bundle.revision import superseded, without
+from edgecnn.bundle.revision import of_present_files, superseded, without
 from edgecnn.bundle.tuning import RecommendationRecord, TuningRecord
+from tests.bundles import fitted_manifest
 
 STAGES: tuple[StageName, ...] = get_args(StageName)
 OUTPUTS: dict[StageName, tuple[str, ...]] = {
@@ -26,6 +27,7 @@ OUTPUTS: dict[StageName, tuple[str, ...]] = {
     "simplify": ("float.onnx",),
     "tune": ("float_tuned.onnx",),
     "quantize": ("int8.onnx",),
+    "fit": ("int8-xnnpack.onnx",),
     "validate": (),
     "bench": (),
     "report": ("report.html",),
@@ -82,7 +84,7 @@ def test_the_same_output_ends_nothing(stage: StageName) -> None:
 
 
 def test_the_same_export_ends_what_follows_once_simplify_has_replaced_its_file() -> None:
-    later = {"tune", "quantize", "validate", "bench", "report"}
+    later = {"tune", "quantize", "fit", "validate", "bench", "report"}
     assert superseded(finished(*STAGES), "export", record("export")) == later | {"simplify"}
     assert superseded(finished("train", "export", "quantize"), "export", record("export")) == set()
 
@@ -110,6 +112,7 @@ def test_without_takes_out_records_artifacts_and_parity_of_the_stages() -> None:
         ("export", "float.onnx"),
         ("tune", "float_tuned.onnx"),
         ("quantize", "int8.onnx"),
+        ("fit", "int8-xnnpack.onnx"),
     ]
     assert [p.stage for p in left.parity] == ["export"]
     assert left.calibration
@@ -121,6 +124,7 @@ def test_without_takes_out_records_artifacts_and_parity_of_the_stages() -> None:
 @pytest.mark.parametrize(
     ("stage", "cleared"),
     [
+        ("fit", {"checks"}),
         ("tune", {"tuning", "recommendation"}),
         ("quantize", {"calibration"}),
         ("validate", {"validation", "checks"}),
@@ -136,3 +140,42 @@ def test_without_takes_out_the_claims_of_the_stage_and_no_others(stage: StageNam
 
 def test_without_nothing_is_the_same_manifest() -> None:
     assert without(finished(*STAGES), set()) == finished(*STAGES)
+
+
+def test_a_model_of_a_targets_own_belongs_to_the_float_model_and_not_to_int8() -> None:
+    assert "fit" in superseded(finished(*STAGES), "simplify", record("simplify", "1"))
+    assert "fit" not in superseded(finished(*STAGES), "quantize", record("quantize", "1"))
+    assert superseded(finished(*STAGES), "fit", record("fit", "1")) == {"report"}, "int8.onnx keeps what was measured"
+
+
+def test_what_is_said_of_files_that_are_there_is_kept() -> None:
+    whole = fitted_manifest()
+    assert of_present_files(whole) == whole
+    assert (len(whole.fitted), len(whole.predictions)) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "targets", "models"),
+    [
+        ("float.onnx", {"qnn"}, {"int8.onnx"}),
+        ("int8.onnx", {"qnn", "coreml"}, {"float.onnx"}),
+        ("int8-qnn.onnx", {"coreml"}, {"float.onnx", "int8.onnx"}),
+    ],
+)
+@pytest.mark.parametrize("gone", [False, True])
+def test_what_is_said_of_a_file_goes_with_it(name: str, targets: set[str], models: set[str], gone: bool) -> None:
+    whole = fitted_manifest()
+    other = [a.model_copy(update={"sha256": "9" * 64}) if a.path == name else a for a in whole.artifacts]
+    left = of_present_files(
+        whole.model_copy(update={"artifacts": tuple(a for a in other if a.path != name or not gone)})
+    )
+    assert {one.target for one in left.fitted} == targets
+    assert {one.model for one in left.predictions} == models
+
+
+def test_of_two_files_of_a_name_the_newest_counts() -> None:
+    whole = fitted_manifest()
+    (old,) = (a for a in whole.artifacts if a.path == "float.onnx")
+    newer = old.model_copy(update={"stage": "simplify", "sha256": "9" * 64})
+    left = of_present_files(whole.model_copy(update={"artifacts": (*whole.artifacts, newer)}))
+    assert [one.target for one in left.fitted] == ["qnn"]

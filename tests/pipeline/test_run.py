@@ -13,6 +13,7 @@ from edgecnn.pipeline.quantize import quantize
 from edgecnn.pipeline.quantize_settings import QuantizeSettings
 from edgecnn.pipeline.run import RunResult, RunSettings, run
 from edgecnn.pipeline.verdict import Gates
+from edgecnn.quantization import DEFAULT_RECIPE
 from edgecnn.training import TrainingSettings
 from tests.bundles import fast_model, missing_target, read_manifest, save_npz, snapshot, times
 from tests.emulation import plant_target
@@ -29,6 +30,7 @@ def settings(
     recipe: str | None = None,
     targets: tuple[str, ...] = ("cpu",),
     tune_seconds: float = 0,
+    fit_targets: tuple[str, ...] = (),
 ) -> RunSettings:
     return RunSettings(
         model=model,
@@ -38,6 +40,7 @@ def settings(
         targets=targets,
         gates=gates or Gates(max_drop_pp=100),
         tune_seconds=tune_seconds,
+        fit_targets=fit_targets,
     )
 
 
@@ -256,3 +259,47 @@ def test_a_run_tunes_for_its_first_target_with_a_clock_and_no_looser_than_its_ga
 def test_the_time_of_a_tuning_is_a_number_of_seconds(seconds: float) -> None:
     with pytest.raises(UsageError, match="--tune-seconds must be at least 0 and finite"):
         RunSettings(tune_seconds=seconds)
+
+
+# For a target.
+
+
+def test_a_run_for_a_target_adds_its_model_and_validates_it_here(bundle_copy: Path) -> None:
+    before = snapshot(bundle_copy)
+    chosen = settings(fit_targets=("xnnpack", "coreml"))
+    result = go(bundle_copy, chosen)
+    after, manifest = snapshot(bundle_copy), result.manifest
+    assert set(after) - set(before) == {"int8-xnnpack.onnx"}
+    assert after["int8.onnx"] == before["int8.onnx"]
+    assert stages(result, unchanged=False) == ["fit"], "which wrote the report as well"
+    own, to_float = manifest.fitted
+    assert [(one.target, one.n) for one in own.validation] == [("cpu", manifest.validation[0].n)]
+    assert (to_float.target, to_float.model) == ("coreml", "float.onnx")
+    assert [check.name for check in result.verdict.checks][-1] == "accuracy drop on cpu, int8-xnnpack.onnx"
+    again = go(bundle_copy, chosen)
+    assert stages(again, unchanged=False) == []
+    assert snapshot(bundle_copy) == after
+
+
+def test_a_gate_is_held_against_the_targets_model_as_well(bundle_copy: Path) -> None:
+    go(bundle_copy, settings(fit_targets=("xnnpack",)))
+    drop = read_manifest(bundle_copy).fitted[0].validation[0].drop_pp
+    verdict = go(bundle_copy, settings(fit_targets=("xnnpack",), gates=Gates(max_drop_pp=max(drop, 0)))).verdict
+    assert [check.limit for check in verdict.checks] == [max(drop, 0)] * 2
+
+
+def test_a_run_for_any_is_not_tuned_and_follows_the_default_recipe() -> None:
+    chosen = settings(tune_seconds=60, fit_targets=("any",))
+    assert chosen.tuning is None
+    assert chosen.quantizing.recipe == DEFAULT_RECIPE
+    other = settings(tune_seconds=60, fit_targets=("xnnpack",))
+    assert other.tuning is not None
+    assert other.quantizing == other.quantize
+
+
+def test_a_recipe_and_a_target_contradict_each_other_before_any_work(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--for xnnpack chooses the recipe, --recipe u8s8-pertensor-minmax"):
+        go(tmp_path / "bundle", settings(recipe="u8s8-pertensor-minmax", fit_targets=("xnnpack",)))
+    with pytest.raises(UsageError, match="unknown target 'nonsense'"):
+        go(tmp_path / "bundle", settings(fit_targets=("nonsense",)))
+    assert list(tmp_path.iterdir()) == []

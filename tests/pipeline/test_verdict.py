@@ -18,7 +18,7 @@ from edgecnn.pipeline.verdict import (
     merge,
     parse_size,
 )
-from tests.bundles import fixed_manifest, full_latency_result, latency_result, validation_result
+from tests.bundles import fitted_manifest, fixed_manifest, full_latency_result, latency_result, validation_result
 
 points = st.floats(-100, 100)
 
@@ -164,3 +164,13 @@ def test_a_speedup_that_is_not_as_precise_as_asked_does_not_pass() -> None:
     assert check_speedup(full_latency_result(verdict="faster", precision=None)).passed
     met = precision.model_copy(update={"met": True})
     assert check_speedup(full_latency_result(verdict="faster", precision=met)).passed
+
+
+def test_a_targets_own_model_is_held_to_the_same_gates_under_its_name() -> None:
+    own = [one for one in all_checks(fitted_manifest(), Gates(max_drop_pp=0.4)) if one.name.endswith(".onnx")]
+    assert [(one.name, one.measured, one.passed) for one in own] == [
+        ("accuracy drop on qnn, int8-qnn.onnx", 0.4321, False)
+    ]
+    named = {one.name for one in all_checks(fitted_manifest(), Gates(require_speedup=True))}
+    assert "speedup on qnn, batch 3, 1 threads, int8-qnn.onnx" in named
+    assert "speedup on cpu, batch 1, 1 threads" in named

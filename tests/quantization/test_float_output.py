@@ -93,3 +93,14 @@ def test_logits_and_probabilities_together_are_both_float() -> None:
     probabilities, logits = evaluate(quantized, {"x": X})
     exponents = np.exp(logits - logits.max(1, keepdims=True))
     np.testing.assert_allclose(probabilities, exponents / exponents.sum(1, keepdims=True), rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", ["u8s8-perchannel-minmax", "s8s8-perchannel-minmax-rounded-corrected"])
+def test_a_recipe_may_keep_the_answer_rounded(name: str) -> None:
+    model = small_cnn()
+    plain, whole = (onnx_file.parse(quantize(model, recipe(chosen)), "int8") for chosen in (name, f"{name}-qoutput"))
+    assert [ops(each)[-1] for each in (plain, whole)] == ["Gemm", "DequantizeLinear"]
+    assert ops(whole)[-2] == "QuantizeLinear"
+    (logits,) = evaluate(whole, {"x": X})
+    assert len(np.unique(logits)) <= 256
+    assert np.abs(logits - evaluate(plain, {"x": X})[0]).max() > 0

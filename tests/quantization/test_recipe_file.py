@@ -45,6 +45,7 @@ PLAIN = RECIPES["u8s8-perchannel-minmax-reduced"]
         ("equalize = true", "equalize", True),
         ("adaptive_rounding = true", "adaptive_rounding", True),
         ("correct_bias = true", "correct_bias", True),
+        ("quantized_output = true", "quantized_output", True),
         ("qoperator = true", "qoperator", True),
         ('float_layers = ["b", "a"]', "float_layers", ("b", "a")),
         ("[layer_ranges]\nb = 'mse'\na = 'minmax'", "layer_ranges", (("a", "minmax"), ("b", "mse"))),

@@ -17,8 +17,8 @@ from edgecnn.quantization.range_methods import RANGE_METHODS, RangeMethod
 from edgecnn.quantization.recipes import GRAMMAR, ActivationType, WeightType
 
 #: Written out once more, so that a change of the grammar is seen.
-EXTRAS = ["symmetric", "reduced", "equalized", "rounded", "corrected", "qoperator"]
-FIELDS = ["symmetric", "reduced", "equalize", "adaptive_rounding", "correct_bias", "qoperator"]
+EXTRAS = ["symmetric", "reduced", "equalized", "rounded", "corrected", "qoutput", "qoperator"]
+FIELDS = ["symmetric", "reduced", "equalize", "adaptive_rounding", "correct_bias", "quantized_output", "qoperator"]
 PATTERN = re.compile(
     r"(u8|s8|u16|s16)(u8|s8)-(perchannel|pertensor)-(minmax|average|percentile|entropy|mse)"
     + "".join(f"(-{word})?" for word in EXTRAS)
@@ -144,7 +144,7 @@ def test_every_combination_has_a_name_of_its_own() -> None:
     choices |= {"ranges": get_args(RangeMethod)} | dict.fromkeys(FIELDS, (True, False))
     all_fields = [dict(zip(choices, values, strict=True)) for values in itertools.product(*choices.values())]
     legal = [fields for fields in all_fields if is_legal(fields)]
-    assert len({Recipe(**fields).name for fields in legal}) == len(legal) == 2760
+    assert len({Recipe(**fields).name for fields in legal}) == len(legal) == 5520
 
 
 @given(any_fields.filter(lambda fields: not is_legal(fields)))

@@ -13,12 +13,17 @@ from numpy.typing import NDArray
 
 from edgecnn.bundle.manifest import LayerSaturation, SaturationRecord
 from edgecnn.errors import ModelError
+from edgecnn.progress import SILENT
+from edgecnn.quantization.recipes import recipe
 from edgecnn.quantization.saturation import audit_saturation
+from edgecnn.quantization.static import quantize_model
 from edgecnn.targets import reference_session
 from edgecnn.targets.emulator import HASWELL
 from edgecnn.targets.worker_process import WorkerProcess
 from edgecnn.targets.worker_session import greet
+from tests.graphs import small_cnn
 from tests.integer_layers import EXPECTED, layer_model
+from tests.support import make_images
 
 Weights = NDArray[np.int8]
 #: Pairs at the edge: 2 * 255 * 64 = 32,640 fits into 16 bits, 255 * (64 + 65) = 32,895 does not.
@@ -233,6 +238,15 @@ def test_what_is_said_to_be_widened_never_differs(
     assert reason in record.exempt["layer"]
     here, there = both(model, np.full((2, *options["shape"]), 255, np.float32), len(weights))
     np.testing.assert_array_equal(here, there)
+
+
+def test_activations_of_16_bits_cannot_saturate_and_are_no_error() -> None:
+    data = small_cnn().SerializeToString()
+    chosen = recipe("u16s8-perchannel-minmax")
+    record = audit(quantize_model(data, make_images(size=8), chosen, name="net", threads=1, progress=SILENT))
+    assert record.layers == ()
+    assert "computed in float" in record.exempt["conv"]
+    assert "may round to 8" in record.unknown["fc"]
 
 
 def test_a_product_that_is_quantized_again_is_no_different(both: Both) -> None:

@@ -144,7 +144,7 @@ def test_a_run_shows_everything_and_its_verdict() -> None:
     manifest = fixed_manifest()
     view = views.run_view("b", manifest, ["train"])
     assert view.keys() == {
-        "bundle", "artifacts", "unchanged", "validation", "latency", "checks", "recommendation", "verdict",
+        "bundle", "artifacts", "unchanged", "validation", "fitted", "latency", "checks", "recommendation", "verdict",
     }  # fmt: skip
     assert view["recommendation"] is None
     shipped = manifest.model_copy(update={"recommendation": recommendation_record()})
