@@ -39,7 +39,7 @@ export class Asked {
     let shape = null;
     for (let start = 0; start < bytes.length; start += size) {
       const [found, body] = await this.run(image, bytes.subarray(start, start + size));
-      bodies.push(body.slice());
+      bodies.push(new Uint8Array(body));
       shape = [header.shape[0], ...found.shape.slice(1)];
     }
     const whole = new Uint8Array(bodies.reduce((sum, body) => sum + body.length, 0));
@@ -68,7 +68,7 @@ export class Asked {
     const known = ARRAYS[header.dtype];
     if (!known) throw new Error(`expected float32 or uint8, found ${header.dtype}`);
     const [type, Kind] = known;
-    const own = bytes.slice(); // aligned, and no view of a larger buffer
+    const own = new Uint8Array(bytes); // a copy: aligned, and no view of a larger buffer
     return { [header.input]: new this.ort.Tensor(type, new Kind(own.buffer), header.shape) };
   }
 }
