@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from edgecnn.errors import TargetError, UsageError
+from edgecnn.targets.browser import WASM_ISOLATED, WASM_PLAIN
 from edgecnn.targets.emulator import CORTEX_A53, CORTEX_A76, HASWELL, EmulatedCpu
 from edgecnn.targets.native import NativeSession, missing_provider
 from edgecnn.targets.node import NODE_WASM, NODE_XNNPACK
@@ -115,6 +116,22 @@ TARGETS: dict[str, Target] = {
         summary="onnxruntime-web's CPU kernels in WebAssembly, in Node",
         remedy="edgecnn targets install wasm",
         runtime=NODE_WASM,
+        max_threads=1,
+    ),
+    "wasm@chromium": Target(
+        provider="CPUExecutionProvider",
+        clock="measured",
+        summary="onnxruntime-web in Chromium, on a page that is cross-origin isolated",
+        remedy="edgecnn targets install wasm@chromium, or as root: apt-get install chromium",
+        runtime=WASM_ISOLATED,
+        max_threads=1,
+    ),
+    "wasm@chromium-plain": Target(
+        provider="CPUExecutionProvider",
+        clock="measured",
+        summary="onnxruntime-web in Chromium, on a page as most servers send it: not cross-origin isolated",
+        remedy="edgecnn targets install wasm@chromium-plain, or as root: apt-get install chromium",
+        runtime=WASM_PLAIN,
         max_threads=1,
     ),
     "coreml": Target(

@@ -1,7 +1,6 @@
 """``edgecnn targets install``: set up what a target needs, wholly or not at all."""
 
 import importlib.metadata
-import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -12,10 +11,11 @@ from typing import Any
 from edgecnn.errors import TargetError, UsageError
 from edgecnn.progress import SILENT, Progress
 from edgecnn.targets import TARGETS, sysroot, target
+from edgecnn.targets.browser import Chromium
 from edgecnn.targets.building import alone, build_beside, remove_unfinished
-from edgecnn.targets.debian import ForeignPackages, call
+from edgecnn.targets.debian import ForeignPackages, call, install_package
 from edgecnn.targets.emulator import ARM64, PACKAGE, EmulatedCpu
-from edgecnn.targets.install_web import install_node
+from edgecnn.targets.install_web import install_chromium, install_node
 from edgecnn.targets.instructions import InstructionCounter
 from edgecnn.targets.node import NodeRuntime
 from edgecnn.targets.qemu_user import find_qemu, install_qemu
@@ -101,6 +101,7 @@ def _install_emulated(cpu: EmulatedCpu, progress: Progress, force: bool) -> None
 INSTALLERS: tuple[tuple[type, Callable[[Any, Progress, bool], None]], ...] = (
     (EmulatedCpu, _install_emulated),
     (NodeRuntime, install_node),
+    (Chromium, install_chromium),
 )
 
 
@@ -119,18 +120,9 @@ def _make_counting(name: str, cpu: EmulatedCpu, progress: Progress, *, force: bo
 
 def _require_emulator(cpu: EmulatedCpu, progress: Progress) -> None:
     """Install Debian's package of QEMU, if root; nobody's password is asked for."""
-    if shutil.which(cpu.emulator) is not None:
-        return
-    remedy = f"as root: apt-get install {PACKAGE}"
-    if shutil.which("apt-get") is None or not hasattr(os, "geteuid") or os.geteuid() != 0:
-        raise TargetError(f"{cpu.emulator} is not on PATH.", next_step=remedy)
-    progress.say(f"installing the system's package {PACKAGE} with apt-get")
-    install = ["apt-get", "install", "--yes", "-qq", "--no-install-recommends", PACKAGE]
-    try:
-        call(install, what=PACKAGE, next_step=remedy)
-    except TargetError:  # a bare container has no lists of packages yet
-        call(["apt-get", "update", "-qq"], what=PACKAGE, next_step=remedy)
-        call(install, what=PACKAGE, next_step=remedy)
+    if shutil.which(cpu.emulator) is None:
+        remedy = f"as root: apt-get install {PACKAGE}"
+        install_package(PACKAGE, missing=f"{cpu.emulator} is not on PATH", remedy=remedy, progress=progress)
 
 
 def _make_sysroot(cpu: EmulatedCpu, progress: Progress, *, force: bool) -> None:

@@ -1,12 +1,25 @@
 """Setting up Node's packages and the browser that is driven."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from edgecnn.errors import TargetError
 from edgecnn.progress import Progress
+from edgecnn.targets.browser import (
+    PACKAGE,
+    REMEDY,
+    Chromium,
+    chromium_missing,
+    driver_folder,
+    driver_missing,
+    fetch_driver,
+    find_chromium,
+)
 from edgecnn.targets.building import build_beside
+from edgecnn.targets.debian import install_package
 from edgecnn.targets.node import NodeRuntime
-from edgecnn.targets.npm import NODE_REMEDY, node_missing
+from edgecnn.targets.npm import NODE_REMEDY, NpmPackage, node_missing
+from edgecnn.targets.runtime import Runtime
 from edgecnn.targets.worker_process import WorkerProcess
 from edgecnn.targets.worker_session import greet
 
@@ -19,18 +32,45 @@ def install_node(runtime: NodeRuntime, progress: Progress, force: bool) -> None:
     """
     if reason := node_missing():
         raise TargetError(f"{runtime.title}: {reason}.", next_step=NODE_REMEDY)
-    package = runtime.package
+    fetch(runtime.package, progress, force=force, prove=lambda root: start(runtime.command_in(root), runtime))
+
+
+def install_chromium(runtime: Chromium, progress: Progress, force: bool) -> None:
+    """Find or install a Chromium, fetch what drives it and what runs in it, and start it once.
+
+    Raises:
+        TargetError: there is none and this is not root, or npm, pip or apt-get fails, or it does not start.
+    """
+    if find_chromium() is None:
+        install_package(PACKAGE, missing=str(chromium_missing()), remedy=REMEDY, progress=progress)
+    if reason := chromium_missing():
+        raise TargetError(f"{runtime.title}: {reason}.", next_step=REMEDY)
+    fetch(runtime.package, progress, force=force)
 
     def build(root: Path, scratch: Path) -> None:
-        progress.say(f"1/2 fetching {package.package} {package.version} with npm")
+        progress.say("fetching playwright with pip")
+        fetch_driver(root)
+
+    build_beside(driver_folder(), build, whole=lambda: driver_missing() is None, force=force)
+    progress.say(f"starting {runtime.title}")
+    start(runtime.command(), runtime)
+
+
+def fetch(
+    package: NpmPackage, progress: Progress, *, force: bool, prove: Callable[[Path], None] = lambda root: None
+) -> None:
+    """Fetch an npm package unless it is here, and try it before it takes its place."""
+
+    def build(root: Path, scratch: Path) -> None:
+        progress.say(f"fetching {package.package} {package.version} with npm")
         package.fetch(scratch, root)
-        progress.say(f"2/2 starting {runtime.title}")
-        prove(runtime.command_in(root), runtime)
+        progress.say("starting it")
+        prove(root)
 
     build_beside(package.folder, build, whole=lambda: package.why_not() is None, force=force)
 
 
-def prove(command: list[str], runtime: NodeRuntime) -> None:
+def start(command: list[str], runtime: Runtime) -> None:
     """Start a worker, which loads its library, and see that it is the one that was asked for."""
     worker = WorkerProcess(command, environment=runtime.environment(), name=runtime.title)
     try:

@@ -54,7 +54,7 @@ class NodeRuntime:
         """Return what starts the worker, with the package at another place: where it is being made."""
         library = self.package.path(self.package.library, root)
         how = ["single"] if self.old else []
-        return [self.program, str(WORKER), str(library), self.package.version, *how]
+        return [self.program, str(WORKER), str(library), *how]
 
     def environment(self) -> Mapping[str, str]:
         """Return the worker's environment: this process's, without what would change Node itself."""

@@ -1,4 +1,4 @@
-// node node_worker.mjs LIBRARY VERSION [single]
+// node node_worker.mjs LIBRARY [single]
 //
 // Models run by onnxruntime-web in Node. Frames go over stdin and stdout, both ways alike:
 //
@@ -12,7 +12,7 @@ import { format } from "node:util";
 import { Asked, answer } from "./model.mjs";
 
 const PREFIX_BYTES = 16;
-const [, , library, version, fed] = process.argv;
+const [, , library, fed] = process.argv;
 
 /** Write to stdout, a pipe that may be full. */
 function write(data) {
@@ -96,7 +96,7 @@ send({
   cores: os.cpus().length,
   cpu,
   features: [],
-  versions: { node: process.versions.node, "onnxruntime-web": version },
+  versions: { node: process.versions.node, "onnxruntime-web": ort.env.versions.web },
 });
 for await (const [header, body] of frames(process.stdin)) send(...(await answer(asked, header, body)));
 process.exit(0); // onnxruntime-web may keep handles open
