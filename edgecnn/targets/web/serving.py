@@ -38,11 +38,11 @@ class PageHandler(http.server.BaseHTTPRequestHandler):
     server: "PageServer"
     protocol_version = "HTTP/1.1"
 
-    def do_GET(self) -> None:  # noqa: N802 - the library calls it so
+    def do_GET(self) -> None:
         """Send a file."""
         self._serve(body=True)
 
-    def do_HEAD(self) -> None:  # noqa: N802
+    def do_HEAD(self) -> None:
         """Send what would go before a file."""
         self._serve(body=False)
 
