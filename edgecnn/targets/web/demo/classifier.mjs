@@ -1,7 +1,9 @@
 // The two models of a bundle, run by onnxruntime-web on one thread, and timed in turns.
 import { feed } from "./preprocess.mjs";
 
-const WARM_MS = 150, BLOCK_MS = 15, ROUNDS = 10;
+const BLOCK_MS = 15, ROUNDS = 10;
+// A browser compiles WebAssembly twice, in haste and then well, while it runs: until then int8 takes twice as long.
+const WARM = { least_ms: 500, most_ms: 4000, block_ms: 50, blocks: 4, within: 0.05 };
 
 /** Fetch a file and see that it is the one that the page was written with. */
 export async function fetched({ file, size_bytes, sha256 }) {
@@ -59,17 +61,27 @@ const median = (values) => {
   return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 };
 
+/** Call until blocks of calls take the same time, or the time is up; return the milliseconds of a call then. */
+export async function warmed_up_ms(time_ms, breathe, now = () => performance.now()) {
+  const started = now(), means = [];
+  for (let calls = 1; ; ) {
+    means.push((await time_ms(calls)) / calls);
+    calls = Math.max(1, Math.min(calls * 4, Math.ceil(WARM.block_ms / Math.max(means.at(-1), 1e-3))));
+    const last = means.slice(-WARM.blocks), least = Math.min(...last), elapsed = now() - started;
+    const settled = last.length === WARM.blocks && Math.max(...last) - least <= WARM.within * least;
+    if ((settled && elapsed >= WARM.least_ms) || elapsed >= WARM.most_ms) return Math.max(means.at(-1), 1e-3);
+    await breathe();
+  }
+}
+
 /** Return the milliseconds a call of each classifier, timed in turns: the median over rounds of the means of blocks.
  *
  * A browser's clock ticks at 5 or 100 us, so that single calls of a small network cannot be timed. */
 export async function latencies_ms(classifiers, rgb, breathe) {
   const feeds = classifiers.map((each) => each.feeds(rgb)), calls = [];
   for (const [index, each] of classifiers.entries()) {
-    let done = 0;
-    const until = performance.now() + WARM_MS;
-    while (performance.now() < until) (await each.time_ms(feeds[index], 1), done++);
-    calls.push(Math.max(1, Math.ceil((done / WARM_MS) * BLOCK_MS)));
-    await breathe();
+    const call_ms = await warmed_up_ms((n) => each.time_ms(feeds[index], n), breathe);
+    calls.push(Math.max(1, Math.ceil(BLOCK_MS / call_ms)));
   }
   const times = classifiers.map(() => []);
   for (let round = 0; round < ROUNDS; round++) {
