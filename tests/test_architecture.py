@@ -66,6 +66,7 @@ PIPELINE = (
     "run",
     "inspect",
     "profile",
+    "demo_page",
 )
 #: What works on a device without PyTorch.
 WITHOUT_TORCH = (

@@ -6,16 +6,26 @@ import * as ort from "./ort.wasm.min.mjs";
 const SHOWN = 5, NAMES = ["float", "int8"];
 const byId = (id) => document.getElementById(id);
 const breathe = () => new Promise((done) => setTimeout(done));
-const state = { about: null, classifiers: [], rgb: null, stream: null, busy: false };
+// What is done last is done alone, and ends what was being done: a new picture does not wait for a measurement.
+const state = { about: null, classifiers: [], rgb: null, stream: null, turn: 0, work: Promise.resolve() };
+class Stopped extends Error {}
+
+/** Do something when what is being done has ended; what is asked for in between wins. */
+async function next(work) {
+  const turn = ++state.turn;
+  await state.work;
+  if (turn !== state.turn) return;
+  state.work = work(() => turn === state.turn).catch((error) => error instanceof Stopped || say(error.message, true));
+}
 
 function say(text, bad = false) {
   byId("status").textContent = text;
   byId("status").classList.toggle("bad", bad);
 }
 
-/** Decode a file, as far as edgecnn would: upright as its EXIF says, and without a change of colours. */
-async function pixels(blob) {
-  const bitmap = await createImageBitmap(blob, { colorSpaceConversion: "none", imageOrientation: "from-image" });
+/** Decode a file or an <img>: upright as its EXIF says, and without a change of colours. */
+async function pixels(source) {
+  const bitmap = await createImageBitmap(source, { colorSpaceConversion: "none", imageOrientation: "from-image" });
   return drawn(bitmap, bitmap.width, bitmap.height);
 }
 
@@ -68,10 +78,14 @@ async function classify(rgb) {
   byId("answers").dataset.pictures = Number(byId("answers").dataset.pictures ?? 0) + 1;
 }
 
-async function measure() {
+async function measure(wanted) {
   byId("again").disabled = true;
   byId("how").textContent = "Measuring…";
-  const times_ms = await latencies_ms(state.classifiers, state.rgb, breathe);
+  const pause = async () => {
+    await breathe();
+    if (!wanted()) throw new Stopped();
+  };
+  const times_ms = await latencies_ms(state.classifiers, state.rgb, pause);
   for (const [index, name] of NAMES.entries()) {
     const small = Object.assign(document.createElement("small"), { textContent: " a picture" });
     byId(name).querySelector(".latency").replaceChildren(`${shown(times_ms[index])} ms`, small);
@@ -87,26 +101,21 @@ async function measure() {
 
 const shown = (ms) => (ms >= 100 ? ms.toFixed(0) : ms >= 10 ? ms.toFixed(1) : ms >= 1 ? ms.toFixed(2) : ms.toFixed(3));
 
-/** Take a picture from a file: one at a time, and say what is no picture. */
-async function take(blob) {
-  if (state.busy || !blob) return;
-  state.busy = true;
+/** Take a picture from a file or an <img>, and say what is no picture. */
+function take(source) {
+  if (!source) return;
   stopCamera();
-  try {
+  next(async (wanted) => {
     let picture;
     try {
-      picture = await pixels(blob);
+      picture = await pixels(source);
     } catch {
       return say("That is not a picture this browser can read. Try a JPEG, PNG or WebP.", true);
     }
     say("");
     await classify(toRgb(picture, state.about.width, state.about.height));
-    await measure();
-  } catch (error) {
-    say(error.message, true);
-  } finally {
-    state.busy = false;
-  }
+    await measure(wanted);
+  });
 }
 
 function stopCamera() {
@@ -132,21 +141,27 @@ async function startCamera() {
   byId("camera").setAttribute("aria-pressed", "true");
   byId("camera").textContent = "Stop the camera";
   say("");
+  next(watch);
+}
+
+/** Classify what the camera sees until it is stopped. */
+async function watch(wanted) {
+  const video = byId("video");
   byId("verdict").setAttribute("aria-live", "off"); // many a second would be read aloud
-  while (state.stream) {
+  while (state.stream && wanted()) {
     const frame = drawn(video, video.videoWidth, video.videoHeight);
     await classify(toRgb(frame, state.about.width, state.about.height));
     await new Promise((done) => requestAnimationFrame(done));
   }
   byId("verdict").setAttribute("aria-live", "polite");
-  if (!state.busy) await measure();
+  if (wanted()) await measure(wanted);
 }
 
 function listen() {
   const drop = byId("drop");
   byId("file").addEventListener("change", (event) => (take(event.target.files[0]), (event.target.value = "")));
   byId("camera").addEventListener("click", () => (state.stream ? stopCamera() : startCamera()));
-  byId("again").addEventListener("click", () => state.stream || measure());
+  byId("again").addEventListener("click", () => state.stream || next(measure));
   addEventListener("paste", (event) => take(event.clipboardData?.files[0]));
   for (const kind of ["dragover", "dragleave", "drop"])
     addEventListener(kind, (event) => {
@@ -173,7 +188,7 @@ function sample({ file, label }) {
   Object.assign(image, { src: file, alt: `test picture: ${label}` });
   button.type = "button";
   button.append(image);
-  button.addEventListener("click", async () => take(await (await fetch(file)).blob()));
+  button.addEventListener("click", () => take(image)); // already here: it works offline, too
   return button;
 }
 
