@@ -32,17 +32,17 @@ console.log(JSON.stringify([await warmed_up_ms(time_ms, async () => {{}}, () => 
 
 
 def test_it_ends_when_the_browser_has_compiled_the_code_well() -> None:
-    call_ms, took_ms = warmed_up("now < 900 ? 0.4 + now / 1000 : 0.15")
+    call_ms, took_ms = warmed_up("now < 1900 ? 0.4 + now / 1000 : 0.15")
     assert call_ms == pytest.approx(0.15)
-    assert 900 < took_ms < 2000
+    assert 1900 < took_ms < 3500
 
 
 def test_it_does_not_end_before_a_browser_can_have_done_so() -> None:
-    call_ms, took_ms = warmed_up("now < 400 ? 0.4 : 0.15")
+    call_ms, took_ms = warmed_up("now < 1200 ? 0.4 : 0.15")
     assert call_ms == pytest.approx(0.15)
-    assert took_ms >= 500
+    assert took_ms >= 1500
 
 
 def test_one_that_never_settles_is_cut_off() -> None:
     _, took_ms = warmed_up("0.1 + (now % 97) / 97")
-    assert 4000 <= took_ms < 6000
+    assert 6000 <= took_ms < 8000

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from PIL import Image
 
 from edgecnn.bundle.manifest import TensorSpec
@@ -15,14 +16,14 @@ MODULE = WEB / "demo" / "preprocess.mjs"
 sizes = st.integers(1, 40)
 
 
-def picture(width: int, height: int, seed: int) -> np.ndarray:  # type: ignore[type-arg]
+def picture(width: int, height: int, seed: int) -> NDArray[np.uint8]:
     """Return uint8 ``[height, width, 3]``: noise, and half of it flat at the ends of the range."""
     rng = np.random.default_rng(seed)
     pixels = rng.integers(0, 256, (height, width, 3), np.uint8)
     return np.where(rng.random((height, width, 1)) < 0.5, pixels, 255 * (pixels > 127)).astype(np.uint8)
 
 
-def javascript(cases: list[tuple[np.ndarray, int, int]], *, bytes_a_pixel: int = 3) -> list[np.ndarray]:  # type: ignore[type-arg]
+def javascript(cases: list[tuple[NDArray[np.uint8], int, int]], *, bytes_a_pixel: int = 3) -> list[NDArray[np.uint8]]:
     """Return what the page makes of pictures: uint8 ``[H, W, 3]`` each."""
     calls: list[list[object]] = []
     for pixels, width, height in cases:

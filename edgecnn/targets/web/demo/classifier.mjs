@@ -3,7 +3,7 @@ import { feed } from "./preprocess.mjs";
 
 const BLOCK_MS = 15, ROUNDS = 10;
 // A browser compiles WebAssembly twice, in haste and then well, while it runs: until then int8 takes twice as long.
-const WARM = { least_ms: 500, most_ms: 4000, block_ms: 50, blocks: 4, within: 0.05 };
+const WARM = { least_ms: 1500, most_ms: 6000, block_ms: 50, blocks: 4, within: 0.05 };
 
 /** Fetch a file and see that it is the one that the page was written with. */
 export async function fetched({ file, size_bytes, sha256 }) {
