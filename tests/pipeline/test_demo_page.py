@@ -180,7 +180,8 @@ import json, sys
 from playwright.sync_api import sync_playwright
 chromium, address, *pictures = sys.argv[1:]
 with sync_playwright() as playwright:
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
+    blocked = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", blocked]
     browser = playwright.chromium.launch(executable_path=chromium, headless=True, args=flags)
     context = browser.new_context()
     page, asked, errors = context.new_page(), [], []
