@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from edgecnn.pipeline.bench import bench
     from edgecnn.pipeline.compare import Compared, compare
     from edgecnn.pipeline.context import Options, Outcome
+    from edgecnn.pipeline.demo_page import write_demo_page
     from edgecnn.pipeline.export import export
     from edgecnn.pipeline.export_settings import ExportSettings
     from edgecnn.pipeline.inspect import Inspection, inspect
@@ -90,6 +91,7 @@ __all__ = [
     "train",
     "tune",
     "validate",
+    "write_demo_page",
     "write_report",
 ]
 
@@ -132,6 +134,7 @@ _HOMES = {
     "train": "edgecnn.pipeline.train",
     "tune": "edgecnn.pipeline.tune",
     "validate": "edgecnn.pipeline.validate",
+    "write_demo_page": "edgecnn.pipeline.demo_page",
     "write_report": "edgecnn.pipeline.report",
 }
 

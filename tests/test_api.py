@@ -52,6 +52,7 @@ PUBLIC = [
     "train",
     "tune",
     "validate",
+    "write_demo_page",
     "write_report",
 ]
 HEAVY = ("torch", "torchvision", "onnx", "onnxruntime", "onnxsim", "numpy", "scipy", "sklearn", "PIL", "rich", "jinja2")
