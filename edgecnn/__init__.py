@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from edgecnn.pipeline.bench import bench
     from edgecnn.pipeline.compare import Compared, compare
     from edgecnn.pipeline.context import Options, Outcome
+    from edgecnn.pipeline.demo_page import write_demo_page
     from edgecnn.pipeline.export import export
     from edgecnn.pipeline.export_settings import ExportSettings
     from edgecnn.pipeline.fit import Fitted, fit
@@ -99,6 +100,7 @@ __all__ = [
     "tune",
     "validate",
     "validate_fitted",
+    "write_demo_page",
     "write_report",
 ]
 
@@ -147,6 +149,7 @@ _HOMES = {
     "tune": "edgecnn.pipeline.tune",
     "validate": "edgecnn.pipeline.validate",
     "validate_fitted": "edgecnn.pipeline.fit_measure",
+    "write_demo_page": "edgecnn.pipeline.demo_page",
     "write_report": "edgecnn.pipeline.report",
 }
 

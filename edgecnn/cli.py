@@ -599,6 +599,39 @@ def report(bundle: Bundle = None, json: Json = False) -> None:
     _show_made(write_report(options=_options(bundle, None, None, False)), json)
 
 
+@app.command("demo-page")
+def demo_page(
+    bundle: Bundle = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder to write. Default: demo-page.", show_default=False)
+    ] = None,
+    serve: Annotated[bool, typer.Option("--serve", help="Also serve it on this machine alone, until Ctrl-C.")] = False,
+    port: Annotated[int, typer.Option("--port", help="For --serve; 0 takes any that is free.")] = 8000,
+    samples: Annotated[
+        int | None, typer.Option("--samples", help="Test pictures on the page. Default: one a class, up to ten.")
+    ] = None,
+    data: Data = None,
+    cache: Cache = None,
+    json: Json = False,
+) -> None:
+    """Write a page that runs float and int8 in any browser."""
+    from edgecnn.pipeline.demo_page import DEFAULT_FOLDER, page_server, write_demo_page
+    from edgecnn.report import views
+    from edgecnn.report.demo_page import demo_page_items
+
+    page = write_demo_page(folder=out or DEFAULT_FOLDER, samples=samples, options=_options(bundle, data, cache, False))
+    server = page_server(page.folder, port=port) if serve else None
+    address = server.address if server else None
+    if json:
+        show_json(views.demo_page_view(str(page.folder), str(page.bundle), page.files, page.samples, address))
+    else:
+        terminal.show(*demo_page_items(str(page.folder), page.size_bytes, page.samples, address))
+    if server is not None:
+        sys.stdout.flush()
+        with server, contextlib.suppress(KeyboardInterrupt):  # how one leaves it
+            server.serve_forever()
+
+
 @targets_app.callback()
 def targets(context: typer.Context, json: Json = False) -> None:
     """List what can run here, and why the rest cannot."""
@@ -618,12 +651,12 @@ def targets(context: typer.Context, json: Json = False) -> None:
 @targets_app.command()
 def install(
     context: typer.Context,
-    target: Annotated[str, typer.Argument(help="An emulated target, such as cpu@haswell.")],
+    target: Annotated[str, typer.Argument(help="Such as cpu@haswell or wasm.")],
     force: Annotated[bool, typer.Option("--force", help="Set it up anew.")] = False,
     count: Annotated[bool, typer.Option("--count", help="Also what counts its instructions, for tune.")] = False,
     json: Json = False,
 ) -> None:
-    """Set up an emulated CPU in the cache folder."""
+    """Set up a target in the cache folder."""
     from edgecnn.report import views
     from edgecnn.targets.install import install_target
 

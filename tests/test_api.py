@@ -58,6 +58,7 @@ PUBLIC = [
     "tune",
     "validate",
     "validate_fitted",
+    "write_demo_page",
     "write_report",
 ]
 HEAVY = ("torch", "torchvision", "onnx", "onnxruntime", "onnxsim", "numpy", "scipy", "sklearn", "PIL", "rich", "jinja2")

@@ -72,6 +72,7 @@ PIPELINE = (
     "run",
     "inspect",
     "profile",
+    "demo_page",
 )
 #: What works on a device without PyTorch.
 WITHOUT_TORCH = (

@@ -34,7 +34,7 @@ from tests.golden_files import assert_golden
 from tests.program import edgecnn, environment
 
 STAGES = ("train", "export", "simplify", "quantize", "validate", "bench", "report")
-READERS = ("targets", "inspect", "profile", "compare")
+READERS = ("targets", "inspect", "profile", "compare", "demo-page")
 COMMANDS = ("run", *STAGES, "tune", "sensitivity", *READERS)
 RUN = ("run", "--data", "digits", "--epochs", "2", "--max-drop", "100", "--tune-seconds", "0")
 TUNE = (

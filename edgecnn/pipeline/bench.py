@@ -13,6 +13,7 @@ from edgecnn.bundle import Bundle
 from edgecnn.bundle.atomic import sha256_bytes
 from edgecnn.bundle.latency import LatencyResult, Startup
 from edgecnn.bundle.locate import newest_folder
+from edgecnn.bundle.record import MachineRecord
 from edgecnn.bundle.tuning import RecommendationRecord
 from edgecnn.measure.bench_settings import BenchSettings
 from edgecnn.measure.cpus import pinned
@@ -28,9 +29,9 @@ from edgecnn.pipeline.report import report_stage
 from edgecnn.pipeline.validate import model_hashes
 from edgecnn.pipeline.verdict import Gates, Verdict, check_speedup, merge
 from edgecnn.progress import Progress
-from edgecnn.targets import TARGETS, Clock, Session, open_session, require, require_clock
-from edgecnn.targets.native import NativeSession
+from edgecnn.targets import TARGETS, Clock, Session, open_session, require, require_clock, running
 from edgecnn.targets.session_options import DEFAULT_SESSION
+from edgecnn.targets.worker_session import WorkerSession
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,7 +186,7 @@ def _measured_with(bundle: Bundle, targets: Sequence[str], settings: Sequence[Be
 
 
 def _bench_on(target: str, models: Models, settings: BenchSettings, progress: Progress) -> LatencyResult:
-    machine = describe_machine()  # before the measurement adds its own load
+    machine = _machine(target, models, settings.threads)  # before the measurement adds its own load
     clock: Clock = TARGETS[target].clock
     pixels = models.noise(settings.batch, seed=settings.seed)
     open_float, open_int8 = (partial(models.open, name, target, settings.threads) for name in (FLOAT_MODEL, INT8_MODEL))
@@ -226,14 +227,22 @@ def _bench_on(target: str, models: Models, settings: BenchSettings, progress: Pr
     )
 
 
+def _machine(target: str, models: Models, threads: int) -> MachineRecord:
+    """Return what machine a target is, asked of itself where it is not this process."""
+    if TARGETS[target].place is None:
+        return describe_machine()
+    with running(target, models.of_float, model_name=FLOAT_MODEL, threads=threads) as session:
+        assert isinstance(session, WorkerSession)
+        return session.machine
+
+
 def _startup(
     name: str, target: str, models: Models, pixels: NDArray[np.uint8], settings: BenchSettings, times: ModelTimes
 ) -> Startup:
-    session = models.open(name, target, settings.threads)
-    model, peak, runtime = models.bytes_of(name), None, None
-    if isinstance(session, NativeSession):  # another kind does not run in a process of this onnxruntime
-        batch = feed_batch(session, pixels, settings.batch)
-        peak = peak_memory_bytes(model, batch, provider=TARGETS[target].provider, threads=settings.threads)
+    model, row, peak, runtime = models.bytes_of(name), TARGETS[target], None, None
+    if row.place is None:  # this process's memory says nothing of another runtime's
+        batch = feed_batch(models.open(name, target, settings.threads), pixels, settings.batch)
+        peak = peak_memory_bytes(model, batch, provider=row.provider, threads=settings.threads)
         runtime = runtime_memory_bytes()
     return Startup(
         size_bytes=len(model),

@@ -1,6 +1,6 @@
 """What ``--json`` prints: one object a command, with the fields that ``docs/json.md`` lists."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgecnn.bundle.comparison import ComparisonRecord
@@ -126,6 +126,11 @@ def targets_view(rows: Sequence[tuple[str, str, str | None, str]]) -> Json:
 def installed_view(name: str, folder: str | None, program: str, *, unchanged: bool) -> Json:
     """Return the object of ``edgecnn targets install``."""
     return {"target": name, "folder": folder, "program": program, "unchanged": unchanged}
+
+
+def demo_page_view(folder: str, bundle: str, files: Mapping[str, int], samples: int, address: str | None) -> Json:
+    """Return the object of ``edgecnn demo-page``; ``files`` gives bytes by name."""
+    return {"page": folder, "bundle": bundle, "files": dict(files), "samples": samples, "address": address}
 
 
 def error_view(kind: str, message: str, next_step: str, exit_code: int) -> Json:

@@ -9,8 +9,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from edgecnn.errors import TargetError, UsageError
+from edgecnn.targets.browser import WASM_ISOLATED, WASM_PLAIN
 from edgecnn.targets.emulator import CORTEX_A53, CORTEX_A76, HASWELL, EmulatedCpu
 from edgecnn.targets.native import NativeSession, missing_provider
+from edgecnn.targets.node import NODE_WASM, NODE_XNNPACK
 from edgecnn.targets.runtime import Runtime
 from edgecnn.targets.session import Clock, Session
 from edgecnn.targets.session_options import DEFAULT_SESSION
@@ -41,6 +43,8 @@ class Target:
         remedy: what makes it available where it is not.
         runtime: where it runs if not in this process.
         provider_options: what the provider is told.
+        native_first: whether the onnxruntime installed here runs it where that has the provider.
+        max_threads: the most that it can be given, or None.
     """
 
     provider: str
@@ -49,15 +53,24 @@ class Target:
     remedy: str
     runtime: Runtime | None = None
     provider_options: Mapping[str, str] = field(default_factory=dict)
+    native_first: bool = False
+    max_threads: int | None = None
 
     @property
     def emulated(self) -> EmulatedCpu | None:
         """The CPU that is emulated, or None where it is a real one."""
         return self.runtime if isinstance(self.runtime, EmulatedCpu) else None
 
+    @property
+    def place(self) -> Runtime | None:
+        """Where it runs now: its runtime, or None for this process."""
+        native = self.native_first and missing_provider(self.provider) is None
+        return None if native else self.runtime
+
     def why_not(self) -> str | None:
         """Return the reason it cannot run here, or None."""
-        return missing_provider(self.provider) if self.runtime is None else self.runtime.why_not()
+        place = self.place
+        return missing_provider(self.provider) if place is None else place.why_not()
 
 
 TARGETS: dict[str, Target] = {
@@ -91,8 +104,35 @@ TARGETS: dict[str, Target] = {
     "xnnpack": Target(
         provider="XnnpackExecutionProvider",
         clock="measured",
-        summary="XNNPACK kernels on this machine's CPU",
-        remedy="install an onnxruntime built with --use_xnnpack",
+        summary="XNNPACK kernels on this machine's CPU: native where onnxruntime has them, else WebAssembly in Node",
+        remedy="edgecnn targets install xnnpack, or an onnxruntime built with --use_xnnpack",
+        runtime=NODE_XNNPACK,
+        native_first=True,
+        max_threads=1,
+    ),
+    "wasm": Target(
+        provider="CPUExecutionProvider",
+        clock="measured",
+        summary="onnxruntime-web's CPU kernels in WebAssembly, in Node",
+        remedy="edgecnn targets install wasm",
+        runtime=NODE_WASM,
+        max_threads=1,
+    ),
+    "wasm@chromium": Target(
+        provider="CPUExecutionProvider",
+        clock="measured",
+        summary="onnxruntime-web in Chromium, on a page that is cross-origin isolated",
+        remedy="edgecnn targets install wasm@chromium, or as root: apt-get install chromium",
+        runtime=WASM_ISOLATED,
+        max_threads=1,
+    ),
+    "wasm@chromium-plain": Target(
+        provider="CPUExecutionProvider",
+        clock="measured",
+        summary="onnxruntime-web in Chromium, on a page as most servers send it: not cross-origin isolated",
+        remedy="edgecnn targets install wasm@chromium-plain, or as root: apt-get install chromium",
+        runtime=WASM_PLAIN,
+        max_threads=1,
     ),
     "coreml": Target(
         provider="CoreMLExecutionProvider",
@@ -163,7 +203,13 @@ def require_clock(name: str) -> None:
 
 
 def open_session(
-    name: str, model: bytes, *, model_name: str, threads: int = 1, options_name: str = DEFAULT_SESSION
+    name: str,
+    model: bytes,
+    *,
+    model_name: str,
+    threads: int = 1,
+    options_name: str = DEFAULT_SESSION,
+    allow_cpu_nodes: int = 0,
 ) -> Session:
     """Open a model on a target, wholly on it: no node may fall back to another provider.
 
@@ -173,14 +219,21 @@ def open_session(
         model_name: what to call it in a message.
         threads: for its operators.
         options_name: row of the table of session options; one that is not in this process takes the default alone.
+        allow_cpu_nodes: how many nodes the CPU may run, on a target that is not in this process.
 
     Raises:
-        UsageError: there is no such target, or no such row.
+        UsageError: there is no such target, no such row, or it cannot be given so many threads.
         TargetError: the target is not available here, or does not take every node.
         ModelError: ONNX Runtime cannot load the model.
     """
     row = require(name)
-    if row.runtime is not None:
+    place = row.place
+    if place is not None and row.max_threads is not None and threads > row.max_threads:
+        raise UsageError(
+            f"{name}: takes {row.max_threads} thread at most, found {threads}.",
+            next_step=f"--threads {row.max_threads}",
+        )
+    if place is not None:
         if options_name != DEFAULT_SESSION:
             raise UsageError(
                 f"{name}: takes the default session options alone, found {options_name!r}.", next_step="edgecnn targets"
@@ -189,11 +242,12 @@ def open_session(
             model,
             model_name=model_name,
             target=name,
-            runtime=row.runtime,
+            runtime=place,
             clock=row.clock,
             threads=threads,
             provider=row.provider,
             provider_options=row.provider_options,
+            allow_cpu_nodes=allow_cpu_nodes,
         )
     return NativeSession(
         model,
@@ -206,9 +260,11 @@ def open_session(
 
 
 @contextlib.contextmanager
-def running(name: str, model: bytes, *, model_name: str, threads: int = 1) -> Iterator[Session]:
+def running(
+    name: str, model: bytes, *, model_name: str, threads: int = 1, allow_cpu_nodes: int = 0
+) -> Iterator[Session]:
     """Open a model on a target, and leave nothing of it running afterwards; raises as :func:`open_session`."""
-    session = open_session(name, model, model_name=model_name, threads=threads)
+    session = open_session(name, model, model_name=model_name, threads=threads, allow_cpu_nodes=allow_cpu_nodes)
     try:
         yield session
     finally:

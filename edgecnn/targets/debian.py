@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgecnn.errors import TargetError
+from edgecnn.progress import Progress
 
 _PROGRAMS = ("apt-get", "apt-cache", "dpkg-deb")
 #: What came with the packages and a Python does not need.
@@ -47,6 +48,29 @@ def call(command: Sequence[str], *, what: str, next_step: str) -> str:
             next_step=next_step,
         )
     return finished.stdout
+
+
+def install_package(package: str, *, missing: str, remedy: str, progress: Progress) -> None:
+    """Install a package of the system, if root; nobody's password is asked for.
+
+    Args:
+        package: Debian's name of it.
+        missing: what is not here, for the message.
+        remedy: what to type otherwise.
+        progress: told of it.
+
+    Raises:
+        TargetError: this is not root or has no apt-get, or apt-get fails.
+    """
+    if shutil.which("apt-get") is None or not hasattr(os, "geteuid") or os.geteuid() != 0:
+        raise TargetError(f"{missing}.", next_step=remedy)
+    progress.say(f"installing the system's package {package} with apt-get")
+    install = ["apt-get", "install", "--yes", "-qq", "--no-install-recommends", package]
+    try:
+        call(install, what=package, next_step=remedy)
+    except TargetError:  # a bare container has no lists of packages yet
+        call(["apt-get", "update", "-qq"], what=package, next_step=remedy)
+        call(install, what=package, next_step=remedy)
 
 
 class ForeignPackages:

@@ -1,30 +1,29 @@
 """``edgecnn targets install``: set up what a target needs, wholly or not at all."""
 
-import contextlib
 import importlib.metadata
-import os
 import shutil
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgecnn.bundle.atomic import explain_write_error
 from edgecnn.errors import TargetError, UsageError
 from edgecnn.progress import SILENT, Progress
 from edgecnn.targets import TARGETS, sysroot, target
-from edgecnn.targets.debian import ForeignPackages, call
+from edgecnn.targets.browser import Chromium
+from edgecnn.targets.building import alone, build_beside, remove_unfinished
+from edgecnn.targets.debian import ForeignPackages, call, install_package
 from edgecnn.targets.emulator import ARM64, PACKAGE, EmulatedCpu
+from edgecnn.targets.install_web import install_chromium, install_node
 from edgecnn.targets.instructions import InstructionCounter
+from edgecnn.targets.node import NodeRuntime
 from edgecnn.targets.qemu_user import find_qemu, install_qemu
 from edgecnn.targets.qemu_user import folder as qemu_folder
 from edgecnn.targets.runtime import Runtime
 from edgecnn.targets.worker_process import WorkerProcess
 from edgecnn.targets.worker_session import greet
 
-_BUILDING = ".building-"
 #: The wheels say from which glibc on they run; Debian 12 has 2.36.
 _PLATFORMS = (*tuple(f"manylinux_2_{minor}_aarch64" for minor in range(36, 16, -1)), "manylinux2014_aarch64")
 _STEPS = 5
@@ -99,7 +98,11 @@ def _install_emulated(cpu: EmulatedCpu, progress: Progress, force: bool) -> None
 
 
 #: What sets up each kind of runtime: given it, the listener, and whether to make it anew.
-INSTALLERS: tuple[tuple[type, Callable[[Any, Progress, bool], None]], ...] = ((EmulatedCpu, _install_emulated),)
+INSTALLERS: tuple[tuple[type, Callable[[Any, Progress, bool], None]], ...] = (
+    (EmulatedCpu, _install_emulated),
+    (NodeRuntime, install_node),
+    (Chromium, install_chromium),
+)
 
 
 def _make_counting(name: str, cpu: EmulatedCpu, progress: Progress, *, force: bool) -> bool:
@@ -107,8 +110,8 @@ def _make_counting(name: str, cpu: EmulatedCpu, progress: Progress, *, force: bo
     fetched = find_qemu(cpu.architecture) is None or (force and qemu_folder().is_dir())
     if fetched:
         qemu_folder().parent.mkdir(parents=True, exist_ok=True)
-        with _alone(qemu_folder().parent):
-            _remove_unfinished(qemu_folder().parent)
+        with alone(qemu_folder().parent):
+            remove_unfinished(qemu_folder().parent)
             install_qemu(progress)
     progress.say(f"counting on {cpu.title}")
     with InstructionCounter(name):
@@ -117,38 +120,19 @@ def _make_counting(name: str, cpu: EmulatedCpu, progress: Progress, *, force: bo
 
 def _require_emulator(cpu: EmulatedCpu, progress: Progress) -> None:
     """Install Debian's package of QEMU, if root; nobody's password is asked for."""
-    if shutil.which(cpu.emulator) is not None:
-        return
-    remedy = f"as root: apt-get install {PACKAGE}"
-    if shutil.which("apt-get") is None or not hasattr(os, "geteuid") or os.geteuid() != 0:
-        raise TargetError(f"{cpu.emulator} is not on PATH.", next_step=remedy)
-    progress.say(f"installing the system's package {PACKAGE} with apt-get")
-    install = ["apt-get", "install", "--yes", "-qq", "--no-install-recommends", PACKAGE]
-    try:
-        call(install, what=PACKAGE, next_step=remedy)
-    except TargetError:  # a bare container has no lists of packages yet
-        call(["apt-get", "update", "-qq"], what=PACKAGE, next_step=remedy)
-        call(install, what=PACKAGE, next_step=remedy)
+    if shutil.which(cpu.emulator) is None:
+        remedy = f"as root: apt-get install {PACKAGE}"
+        install_package(PACKAGE, missing=f"{cpu.emulator} is not on PATH", remedy=remedy, progress=progress)
 
 
 def _make_sysroot(cpu: EmulatedCpu, progress: Progress, *, force: bool) -> None:
     """Build the arm64 Python beside its place, try it, and only then rename it."""
-    final = sysroot.folder()
-    try:
-        final.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(final.parent):
-            if sysroot.prefix(final, cpu.name).is_dir() and not force:  # another process has just made it
-                return
-            _remove_unfinished(final.parent)
-            with tempfile.TemporaryDirectory(prefix=_BUILDING, dir=final.parent) as scratch:
-                built = Path(scratch) / "root"
-                built.mkdir()
-                _build(built, Path(scratch), cpu, progress)
-                if final.exists():
-                    final.rename(Path(scratch) / "old")
-                built.rename(final)
-    except OSError as error:
-        raise explain_write_error(error, final) from error
+    build_beside(
+        sysroot.folder(),
+        lambda root, scratch: _build(root, scratch, cpu, progress),
+        whole=lambda: sysroot.prefix(sysroot.folder(), cpu.name).is_dir(),
+        force=force,
+    )
 
 
 def _build(root: Path, scratch: Path, cpu: EmulatedCpu, progress: Progress) -> None:
@@ -201,30 +185,3 @@ def _prove(cpu: EmulatedCpu, root: Path | None) -> None:
         greet(worker, cpu, cpu.title)
     finally:
         worker.close()
-
-
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keep a second installation out; the system releases the lock when the process dies.
-
-    Raises:
-        TargetError: there is one.
-    """
-    import fcntl
-
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError as error:
-        raise TargetError(
-            f"{folder}: another edgecnn targets install is at work.", next_step="wait for it, then the same command"
-        ) from error
-    finally:
-        os.close(descriptor)
-
-
-def _remove_unfinished(folder: Path) -> None:
-    """Remove what a killed installation left; call it only while alone."""
-    for path in folder.glob(f"{_BUILDING}*"):
-        shutil.rmtree(path, ignore_errors=True)

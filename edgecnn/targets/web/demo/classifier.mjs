@@ -1,0 +1,93 @@
+// The two models of a bundle, run by onnxruntime-web on one thread, and timed in turns.
+import { feed } from "./preprocess.mjs";
+
+const BLOCK_MS = 15, ROUNDS = 10;
+// A browser compiles WebAssembly twice, in haste and then well, while it runs: until then int8 takes twice as long.
+const WARM = { least_ms: 1500, most_ms: 6000, block_ms: 50, blocks: 4, within: 0.05 };
+
+/** Fetch a file and see that it is the one that the page was written with. */
+export async function fetched({ file, size_bytes, sha256 }) {
+  const answer = await fetch(file).catch((error) => ({ ok: false, status: error.message }));
+  if (!answer.ok) throw new Error(`${file} is missing (${answer.status}). Write the page again: edgecnn demo-page`);
+  const data = await answer.arrayBuffer();
+  if (data.byteLength !== size_bytes)
+    throw new Error(`${file}: expected ${size_bytes} bytes, found ${data.byteLength}. Write the page again: edgecnn demo-page`);
+  if (globalThis.crypto?.subtle) { // not there on a page that is neither local nor HTTPS
+    const hash = [...new Uint8Array(await crypto.subtle.digest("SHA-256", data))];
+    if (hash.map((byte) => byte.toString(16).padStart(2, "0")).join("") !== sha256)
+      throw new Error(`${file} was changed after the page was written. Write it again: edgecnn demo-page`);
+  }
+  return new Uint8Array(data);
+}
+
+/** One model, opened. */
+export class Classifier {
+  constructor(ort, session, about) {
+    Object.assign(this, { ort, session, about });
+  }
+
+  static async open(ort, about) {
+    const options = { executionProviders: ["wasm"], logSeverityLevel: 3 };
+    return new Classifier(ort, await ort.InferenceSession.create(await fetched(about), options), about);
+  }
+
+  feeds(rgb) {
+    const { data, dims } = feed(rgb, this.about.input);
+    return { [this.about.input.name]: new this.ort.Tensor(this.about.input.dtype, data, dims) };
+  }
+
+  /** Return the logits of RGB bytes as an array. */
+  async logits(rgb) {
+    const answers = await this.session.run(this.feeds(rgb));
+    return [...answers[this.about.output].data];
+  }
+
+  async time_ms(feeds, calls) {
+    const started = performance.now();
+    for (let call = 0; call < calls; call++) await this.session.run(feeds);
+    return performance.now() - started;
+  }
+}
+
+/** Return the softmax of logits. */
+export function softmax(logits) {
+  const top = Math.max(...logits), powers = logits.map((logit) => Math.exp(logit - top));
+  const sum = powers.reduce((a, b) => a + b, 0);
+  return powers.map((power) => power / sum);
+}
+
+const median = (values) => {
+  const sorted = [...values].sort((a, b) => a - b), middle = sorted.length >> 1;
+  return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+};
+
+/** Call until blocks of calls take the same time, or the time is up; return the milliseconds of a call then. */
+export async function warmed_up_ms(time_ms, breathe, now = () => performance.now()) {
+  const started = now(), means = [];
+  for (let calls = 1; ; ) {
+    means.push((await time_ms(calls)) / calls);
+    calls = Math.max(1, Math.min(calls * 4, Math.ceil(WARM.block_ms / Math.max(means.at(-1), 1e-3))));
+    const last = means.slice(-WARM.blocks), least = Math.min(...last), elapsed = now() - started;
+    const settled = last.length === WARM.blocks && Math.max(...last) - least <= WARM.within * least;
+    if ((settled && elapsed >= WARM.least_ms) || elapsed >= WARM.most_ms) return Math.max(means.at(-1), 1e-3);
+    await breathe();
+  }
+}
+
+/** Return the milliseconds a call of each classifier, timed in turns: the median over rounds of the means of blocks.
+ *
+ * A browser's clock ticks at 5 or 100 us, so that single calls of a small network cannot be timed. */
+export async function latencies_ms(classifiers, rgb, breathe) {
+  const feeds = classifiers.map((each) => each.feeds(rgb)), calls = [];
+  for (const [index, each] of classifiers.entries()) {
+    const call_ms = await warmed_up_ms((n) => each.time_ms(feeds[index], n), breathe);
+    calls.push(Math.max(1, Math.ceil(BLOCK_MS / call_ms)));
+  }
+  const times = classifiers.map(() => []);
+  for (let round = 0; round < ROUNDS; round++) {
+    for (const index of round % 2 ? [1, 0] : [0, 1])
+      times[index].push((await classifiers[index].time_ms(feeds[index], calls[index])) / calls[index]);
+    await breathe();
+  }
+  return times.map(median);
+}
