@@ -10,7 +10,18 @@ from dataclasses import dataclass, field
 
 from edgecnn.errors import TargetError, UsageError
 from edgecnn.targets.emulator import CORTEX_A53, CORTEX_A76, HASWELL, EmulatedCpu
+from edgecnn.targets.environments import (
+    OPENVINO,
+    QNN,
+    QNN_ON,
+    QNN_PLUGIN,
+    SOCS,
+    WEBGPU,
+    WEBGPU_PLUGIN,
+    qnn_clock,
+)
 from edgecnn.targets.native import NativeSession, missing_provider
+from edgecnn.targets.plugin import Plugin
 from edgecnn.targets.runtime import Runtime
 from edgecnn.targets.session import Clock, Session
 from edgecnn.targets.session_options import DEFAULT_SESSION
@@ -36,11 +47,15 @@ class Target:
 
     Attributes:
         provider: ONNX Runtime's name of the execution provider.
-        clock: whether its wall time means anything.
+        clock: whether its wall time means anything, where it runs as ``runtime`` says.
         summary: what it is, for the table of targets.
         remedy: what makes it available where it is not.
         runtime: where it runs if not in this process.
+        native_first: whether an onnxruntime installed here that has the provider itself goes before the runtime.
         provider_options: what the provider is told.
+        threads_option: the provider option that is told the number of threads, where ONNX Runtime's does nothing.
+        plugin: the package that brings the provider, where the runtime's onnxruntime has it not of its own.
+        in_all: whether ``--provider all`` means it, too; not where it is another of its kind.
     """
 
     provider: str
@@ -48,16 +63,38 @@ class Target:
     summary: str
     remedy: str
     runtime: Runtime | None = None
+    native_first: bool = False
     provider_options: Mapping[str, str] = field(default_factory=dict)
+    threads_option: str | None = None
+    plugin: Plugin | None = None
+    in_all: bool = True
 
     @property
     def emulated(self) -> EmulatedCpu | None:
         """The CPU that is emulated, or None where it is a real one."""
         return self.runtime if isinstance(self.runtime, EmulatedCpu) else None
 
+    @property
+    def runtime_here(self) -> Runtime | None:
+        """Where it runs on this machine, or None for this process."""
+        if self.native_first and missing_provider(self.provider) is None:
+            return None
+        return self.runtime
+
+    @property
+    def clock_here(self) -> Clock:
+        """Whether its wall time means anything on this machine: the provider of the installed onnxruntime is real."""
+        return self.clock if self.runtime is None or self.runtime_here is not None else "measured"
+
     def why_not(self) -> str | None:
         """Return the reason it cannot run here, or None."""
-        return missing_provider(self.provider) if self.runtime is None else self.runtime.why_not()
+        runtime = self.runtime_here
+        return missing_provider(self.provider) if runtime is None else runtime.why_not()
+
+    def options_for(self, threads: int) -> dict[str, str]:
+        """Return what the provider is told for so many threads."""
+        told = {self.threads_option: str(threads)} if self.threads_option else {}
+        return {**self.provider_options, **told}
 
 
 TARGETS: dict[str, Target] = {
@@ -108,15 +145,62 @@ TARGETS: dict[str, Target] = {
     ),
     "qnn": Target(
         provider="QNNExecutionProvider",
-        clock="measured",
-        summary="Qualcomm's HTP on Snapdragon",
-        remedy="run on Windows or Linux on Snapdragon, with an onnxruntime built with --use_qnn",
+        clock=qnn_clock(),
+        summary="Qualcomm's HTP: on a Snapdragon itself, on x86-64 its simulator, of SM8350 (v68)",
+        remedy="edgecnn targets install qnn",
+        runtime=QNN,
+        native_first=True,
+        plugin=QNN_PLUGIN,
+    ),
+    "qnn@sm8550": Target(
+        provider="QNNExecutionProvider",
+        clock="simulated",
+        summary="Qualcomm's HTP v73 of Snapdragon 8 Gen 2, simulated",
+        remedy="edgecnn targets install qnn",
+        runtime=QNN_ON["SM8550"],
+        provider_options=SOCS["SM8550"],
+        plugin=QNN_PLUGIN,
+        in_all=False,
+    ),
+    "qnn@sm8650": Target(
+        provider="QNNExecutionProvider",
+        clock="simulated",
+        summary="Qualcomm's HTP v75 of Snapdragon 8 Gen 3, simulated",
+        remedy="edgecnn targets install qnn",
+        runtime=QNN_ON["SM8650"],
+        provider_options=SOCS["SM8650"],
+        plugin=QNN_PLUGIN,
+        in_all=False,
+    ),
+    "qnn@sm8750": Target(
+        provider="QNNExecutionProvider",
+        clock="simulated",
+        summary="Qualcomm's HTP v79 of Snapdragon 8 Elite, simulated",
+        remedy="edgecnn targets install qnn",
+        runtime=QNN_ON["SM8750"],
+        provider_options=SOCS["SM8750"],
+        plugin=QNN_PLUGIN,
+        in_all=False,
     ),
     "openvino": Target(
         provider="OpenVINOExecutionProvider",
         clock="measured",
-        summary="Intel's OpenVINO",
-        remedy="pip install onnxruntime-openvino in an environment without onnxruntime",
+        summary="Intel's OpenVINO on this machine's CPU",
+        remedy="edgecnn targets install openvino",
+        runtime=OPENVINO,
+        native_first=True,
+        provider_options={"device_type": "CPU", "precision": "FP32"},
+        threads_option="num_of_threads",
+    ),
+    "webgpu": Target(
+        provider="WebGpuExecutionProvider",
+        clock="simulated",
+        summary="WebGPU: ONNX Runtime's shaders on SwiftShader, a GPU in software",
+        remedy="edgecnn targets install webgpu; as root: apt-get install chromium, which has SwiftShader",
+        runtime=WEBGPU,
+        # Without it onnxruntime-ep-webgpu 0.4.0 gives wrong answers, to int8 models above all.
+        provider_options={"preferredLayout": "NCHW"},
+        plugin=WEBGPU_PLUGIN,
     ),
 }
 
@@ -152,9 +236,9 @@ def require_clock(name: str) -> None:
         UsageError: there is no such target, or it is emulated or simulated.
     """
     row = target(name)
-    if row.clock != "measured":
+    if row.clock_here != "measured":
         raise UsageError(
-            f"{name}: is {row.clock}; how long it takes says nothing of how long the CPU itself would take, "
+            f"{name}: is {row.clock_here}; how long it takes says nothing of how long the CPU itself would take, "
             "so no latency is measured.",
             next_step=f"edgecnn validate --provider {name}; edgecnn tune --target {name} compares by instructions"
             if row.emulated
@@ -163,9 +247,15 @@ def require_clock(name: str) -> None:
 
 
 def open_session(
-    name: str, model: bytes, *, model_name: str, threads: int = 1, options_name: str = DEFAULT_SESSION
+    name: str,
+    model: bytes,
+    *,
+    model_name: str,
+    threads: int = 1,
+    options_name: str = DEFAULT_SESSION,
+    allow_cpu_nodes: int = 0,
 ) -> Session:
-    """Open a model on a target, wholly on it: no node may fall back to another provider.
+    """Open a model on a target, wholly on it unless some nodes are allowed to fall back to the CPU.
 
     Args:
         name: row of the target table.
@@ -173,6 +263,7 @@ def open_session(
         model_name: what to call it in a message.
         threads: for its operators.
         options_name: row of the table of session options; one that is not in this process takes the default alone.
+        allow_cpu_nodes: how many nodes that the provider does not take the CPU may run in its place.
 
     Raises:
         UsageError: there is no such target, or no such row.
@@ -180,7 +271,8 @@ def open_session(
         ModelError: ONNX Runtime cannot load the model.
     """
     row = require(name)
-    if row.runtime is not None:
+    runtime = row.runtime_here
+    if runtime is not None:
         if options_name != DEFAULT_SESSION:
             raise UsageError(
                 f"{name}: takes the default session options alone, found {options_name!r}.", next_step="edgecnn targets"
@@ -189,26 +281,31 @@ def open_session(
             model,
             model_name=model_name,
             target=name,
-            runtime=row.runtime,
+            runtime=runtime,
             clock=row.clock,
             threads=threads,
             provider=row.provider,
-            provider_options=row.provider_options,
+            provider_options=row.options_for(threads),
+            allow_cpu_nodes=allow_cpu_nodes,
+            plugin=row.plugin,
         )
     return NativeSession(
         model,
         model_name=model_name,
         provider=row.provider,
-        clock=row.clock,
+        clock=row.clock_here,
         threads=threads,
         options_name=options_name,
+        allow_cpu_nodes=allow_cpu_nodes,
     )
 
 
 @contextlib.contextmanager
-def running(name: str, model: bytes, *, model_name: str, threads: int = 1) -> Iterator[Session]:
+def running(
+    name: str, model: bytes, *, model_name: str, threads: int = 1, allow_cpu_nodes: int = 0
+) -> Iterator[Session]:
     """Open a model on a target, and leave nothing of it running afterwards; raises as :func:`open_session`."""
-    session = open_session(name, model, model_name=model_name, threads=threads)
+    session = open_session(name, model, model_name=model_name, threads=threads, allow_cpu_nodes=allow_cpu_nodes)
     try:
         yield session
     finally:

@@ -1,12 +1,10 @@
 """``edgecnn targets install``: set up what a target needs, wholly or not at all."""
 
-import contextlib
-import importlib.metadata
 import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,14 +15,16 @@ from edgecnn.progress import SILENT, Progress
 from edgecnn.targets import TARGETS, sysroot, target
 from edgecnn.targets.debian import ForeignPackages, call
 from edgecnn.targets.emulator import ARM64, PACKAGE, EmulatedCpu
+from edgecnn.targets.environment_install import install_environment, require_pip
 from edgecnn.targets.instructions import InstructionCounter
+from edgecnn.targets.python_environment import PythonEnvironment
 from edgecnn.targets.qemu_user import find_qemu, install_qemu
 from edgecnn.targets.qemu_user import folder as qemu_folder
 from edgecnn.targets.runtime import Runtime
+from edgecnn.targets.staging import BUILDING, alone, remove_unfinished
 from edgecnn.targets.worker_process import WorkerProcess
 from edgecnn.targets.worker_session import greet
 
-_BUILDING = ".building-"
 #: The wheels say from which glibc on they run; Debian 12 has 2.36.
 _PLATFORMS = (*tuple(f"manylinux_2_{minor}_aarch64" for minor in range(36, 16, -1)), "manylinux2014_aarch64")
 _STEPS = 5
@@ -99,7 +99,10 @@ def _install_emulated(cpu: EmulatedCpu, progress: Progress, force: bool) -> None
 
 
 #: What sets up each kind of runtime: given it, the listener, and whether to make it anew.
-INSTALLERS: tuple[tuple[type, Callable[[Any, Progress, bool], None]], ...] = ((EmulatedCpu, _install_emulated),)
+INSTALLERS: tuple[tuple[type, Callable[[Any, Progress, bool], None]], ...] = (
+    (EmulatedCpu, _install_emulated),
+    (PythonEnvironment, install_environment),
+)
 
 
 def _make_counting(name: str, cpu: EmulatedCpu, progress: Progress, *, force: bool) -> bool:
@@ -107,8 +110,8 @@ def _make_counting(name: str, cpu: EmulatedCpu, progress: Progress, *, force: bo
     fetched = find_qemu(cpu.architecture) is None or (force and qemu_folder().is_dir())
     if fetched:
         qemu_folder().parent.mkdir(parents=True, exist_ok=True)
-        with _alone(qemu_folder().parent):
-            _remove_unfinished(qemu_folder().parent)
+        with alone(qemu_folder().parent):
+            remove_unfinished(qemu_folder().parent)
             install_qemu(progress)
     progress.say(f"counting on {cpu.title}")
     with InstructionCounter(name):
@@ -136,11 +139,11 @@ def _make_sysroot(cpu: EmulatedCpu, progress: Progress, *, force: bool) -> None:
     final = sysroot.folder()
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(final.parent):
+        with alone(final.parent):
             if sysroot.prefix(final, cpu.name).is_dir() and not force:  # another process has just made it
                 return
-            _remove_unfinished(final.parent)
-            with tempfile.TemporaryDirectory(prefix=_BUILDING, dir=final.parent) as scratch:
+            remove_unfinished(final.parent)
+            with tempfile.TemporaryDirectory(prefix=BUILDING, dir=final.parent) as scratch:
                 built = Path(scratch) / "root"
                 built.mkdir()
                 _build(built, Path(scratch), cpu, progress)
@@ -175,13 +178,7 @@ def _build(root: Path, scratch: Path, cpu: EmulatedCpu, progress: Progress) -> N
 
 
 def _fetch_wheels(site: Path, version: str) -> None:
-    try:
-        importlib.metadata.version("pip")  # looking for its module would set off setuptools' hooks
-    except importlib.metadata.PackageNotFoundError as error:
-        raise TargetError(
-            f"{sys.executable} has no pip, which fetches the wheels for arm64.",
-            next_step=f"{sys.executable} -m ensurepip, then the same command again",
-        ) from error
+    require_pip()
     wheels = sysroot.versions()
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check", "--no-deps"]
     platforms = [word for name in _PLATFORMS for word in ("--platform", name)]
@@ -201,30 +198,3 @@ def _prove(cpu: EmulatedCpu, root: Path | None) -> None:
         greet(worker, cpu, cpu.title)
     finally:
         worker.close()
-
-
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keep a second installation out; the system releases the lock when the process dies.
-
-    Raises:
-        TargetError: there is one.
-    """
-    import fcntl
-
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError as error:
-        raise TargetError(
-            f"{folder}: another edgecnn targets install is at work.", next_step="wait for it, then the same command"
-        ) from error
-    finally:
-        os.close(descriptor)
-
-
-def _remove_unfinished(folder: Path) -> None:
-    """Remove what a killed installation left; call it only while alone."""
-    for path in folder.glob(f"{_BUILDING}*"):
-        shutil.rmtree(path, ignore_errors=True)
