@@ -52,6 +52,7 @@ PIPELINE = (
     "verdict",
     "report",
     "sensitivity",
+    "answers",
     "validate",
     "bench",
     "operators",

@@ -29,7 +29,7 @@ def without(manifest: Manifest, stages: set[StageName]) -> Manifest:
     if "quantize" in stages:
         cleared |= {"calibration": None, "float_layers": (), "search": None, "sensitivity": None}
     if "validate" in stages:
-        cleared |= {"validation": (), "saturation": None, "fusion": None, "checks": ()}
+        cleared |= {"validation": (), "validation_failures": (), "saturation": None, "fusion": None, "checks": ()}
     if "bench" in stages:
         cleared |= {"latency": (), "checks": ()}
     return manifest.model_copy(

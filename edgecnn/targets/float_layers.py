@@ -37,7 +37,7 @@ def dequantize_float_layers(model: bytes) -> bytes:
             values = _dequantized(node, constants)
             graph.initializer.append(onnx.numpy_helper.from_array(values, node.output[0]))
             graph.node.remove(node)
-    _remove_unread(graph)
+    remove_unread(graph)
     return proto.SerializeToString()
 
 
@@ -69,7 +69,8 @@ def _dequantized(node: "NodeProto", constants: dict[str, NDArray[Any]]) -> NDArr
     return values
 
 
-def _remove_unread(graph: "GraphProto") -> None:
+def remove_unread(graph: "GraphProto") -> None:
+    """Take constants out that no node reads: ONNX Runtime warns of each."""
     read = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
     kept = [tensor for tensor in graph.initializer if tensor.name in read]
     del graph.initializer[:]

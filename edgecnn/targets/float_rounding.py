@@ -1,9 +1,12 @@
-"""Roundings to integers written with operators in float, for a provider that cannot make integers.
+"""Roundings to integers written with operators in float, for a provider that has none for integers.
 
 ::
 
-    x -> QuantizeLinear -> DequantizeLinear -> y      y = (clip(round(x / scale) + zero_point, low, high) - zero_point) * scale
-    x -> Div -> Round -> Clip -> Mul -> y             y = clip(round(x / scale), low - zero_point, high - zero_point) * scale
+    x -> QuantizeLinear -> DequantizeLinear -> y    (clip(round(x / scale) + zero_point, low, high) - zero_point) * scale
+    x -> Div -> Clip -> Add -> Sub -> Mul -> y      ((clip(x / scale, low - zero_point, high - zero_point) + M) - M) * scale
+
+Adding and taking away ``M = 1.5 * 2**23`` rounds a float32 of less than 2**22 to the nearest integer, half to even, as
+QuantizeLinear does; ONNX Runtime's WebGPU provider has no Round either.
 """  # noqa: E501 - the drawing
 
 from typing import TYPE_CHECKING, Any
@@ -11,14 +14,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgecnn.targets.float_layers import remove_unread
+
 if TYPE_CHECKING:
     from onnx import NodeProto, TensorProto
 
+_MAGIC = 1.5 * 2**23
+#: Of which every value is less than 2**22.
+_TYPES = (np.uint8, np.int8, np.uint16, np.int16)
+
 
 def round_in_float(model: bytes) -> bytes:
-    """Return a model in which pairs of QuantizeLinear and DequantizeLinear are drawn as above.
+    """Return a model in which pairs of QuantizeLinear and DequantizeLinear are written as above.
 
-    Both round half to even and both are exact where division is; what is quantized along an axis, or read as an
+    What is quantized along an axis, or read as an
     integer by anything else, stays as it is.
 
     Args:
@@ -47,6 +56,7 @@ def round_in_float(model: bytes) -> bytes:
             nodes.append(node)
     del graph.node[:]
     graph.node.extend(nodes)
+    remove_unread(graph)
     return proto.SerializeToString()
 
 
@@ -55,6 +65,7 @@ def _is_pair(node: "NodeProto", followers: "list[NodeProto]", constants: dict[st
         bool(followers)
         and len(node.input) == 3
         and all(name in constants and constants[name].size == 1 for name in node.input[1:])
+        and constants[node.input[2]].dtype in _TYPES
         and all(each.op_type == "DequantizeLinear" and each.input[1:] == node.input[1:] for each in followers)
     )
 
@@ -67,14 +78,17 @@ def _in_float(
     own = node.output[0]
     zero_point = constants[node.input[2]]
     limits = np.iinfo(zero_point.dtype)
-    bounds = {f"{own}_{word}": np.float32(getattr(limits, word) - int(zero_point.item())) for word in ("min", "max")}
-    written = [
-        helper.make_node("Div", [node.input[0], node.input[1]], [f"{own}_divided"], name=f"{own}_Div"),
-        helper.make_node("Round", [f"{own}_divided"], [f"{own}_rounded"], name=f"{own}_Round"),
-        helper.make_node("Clip", [f"{own}_rounded", *bounds], [f"{own}_clipped"], name=f"{own}_Clip"),
-        *(
-            helper.make_node("Mul", [f"{own}_clipped", node.input[1]], [each.output[0]], name=f"{each.output[0]}_Mul")
-            for each in followers
-        ),
-    ]
-    return written, [numpy_helper.from_array(np.asarray(value), name) for name, value in bounds.items()]
+    bounds = [f"{own}_low", f"{own}_high"]
+    values = [limits.min - int(zero_point.item()), limits.max - int(zero_point.item()), _MAGIC]
+    steps = (
+        ("Div", [node.input[0], node.input[1]]),
+        ("Clip", [f"{own}_Div", *bounds]),
+        ("Add", [f"{own}_Clip", f"{own}_magic"]),
+        ("Sub", [f"{own}_Add", f"{own}_magic"]),
+    )
+    written = [helper.make_node(op, inputs, [f"{own}_{op}"], name=f"{own}_{op}") for op, inputs in steps]
+    for each in followers:
+        name = each.output[0]
+        written.append(helper.make_node("Mul", [f"{own}_Sub", node.input[1]], [name], name=f"{name}_Mul"))
+    names = [*bounds, f"{own}_magic"]
+    return written, [numpy_helper.from_array(np.array(v, np.float32), n) for n, v in zip(names, values, strict=True)]
