@@ -1,5 +1,6 @@
 """Any number of candidates timed in turns, so that a drifting machine drifts under all of them."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -62,22 +63,40 @@ def time_in_turns(
     Raises:
         UsageError: a session takes another, fixed batch, or cannot be run through what was asked for.
     """
-    sessions, loads = [], []
-    for opener in openers:
-        started = now_us()
-        sessions.append(opener())
-        loads.append(now_us() - started)
+    with contextlib.ExitStack() as opened:
+        sessions, loads = [], []
+        for opener in openers:
+            started = now_us()
+            session = opener()
+            loads.append(_load_us(session, now_us() - started))
+            sessions.append(opened.enter_context(session) if isinstance(session, WorkerSession) else session)
+        return _time(sessions, loads, pixels, settings, order)
+
+
+def _load_us(session: Session, elapsed_us: float) -> float:
+    """Return how long opening took: what a worker says of itself leaves its start out."""
+    own = session.load_us if isinstance(session, WorkerSession) else None
+    return elapsed_us if own is None else own
+
+
+def _time(
+    sessions: Sequence[Session],
+    loads: Sequence[float],
+    pixels: NDArray[np.uint8],
+    settings: BenchSettings,
+    order: np.random.Generator,
+) -> list[Turns]:
     feeds = [feed_batch(session, pixels, settings.batch) for session in sessions]
     firsts = [float(time_calls(bind(s, x, "run"), 1)[0]) for s, x in zip(sessions, feeds, strict=True)]
     calls = [bind(session, batch, settings.through) for session, batch in zip(sessions, feeds, strict=True)]
     warmups = [warm_up(call) for call in calls]
-    blocks: list[list[Times]] = [[] for _ in openers]
+    blocks: list[list[Times]] = [[] for _ in sessions]
     for _ in range(settings.rounds):
-        for index in order.permutation(len(openers)):
-            blocks[index].append(_time_block(calls[index], warmups[index].call_us, settings, len(openers)))
+        for index in order.permutation(len(sessions)):
+            blocks[index].append(_time_block(calls[index], warmups[index].call_us, settings, len(sessions)))
     return [
         Turns(load_us=loads[index], first_us=firsts[index], warmup=warmups[index], blocks=tuple(blocks[index]))
-        for index in range(len(openers))
+        for index in range(len(sessions))
     ]
 
 

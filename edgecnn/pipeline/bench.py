@@ -12,6 +12,8 @@ from pydantic import JsonValue
 from edgecnn.bundle import Bundle
 from edgecnn.bundle.latency import LatencyResult, Startup
 from edgecnn.bundle.locate import newest_folder
+from edgecnn.bundle.manifest import MachineRecord
+from edgecnn.errors import EdgecnnError, StageError, TargetError
 from edgecnn.measure.bench_settings import BenchSettings
 from edgecnn.measure.cpus import pinned
 from edgecnn.measure.latency import ModelTimes, compare_latency
@@ -19,6 +21,7 @@ from edgecnn.measure.machine import describe_machine
 from edgecnn.measure.memory import peak_memory_bytes, runtime_memory_bytes
 from edgecnn.measure.noise import NoiseWatch
 from edgecnn.measure.turns import feed_batch
+from edgecnn.pipeline.answers import require_count
 from edgecnn.pipeline.context import Options, Outcome, Work, input_size, read_model, working_on
 from edgecnn.pipeline.export import FLOAT_MODEL
 from edgecnn.pipeline.quantize import INT8_MODEL
@@ -26,7 +29,9 @@ from edgecnn.pipeline.report import report_stage
 from edgecnn.pipeline.validate import model_hashes
 from edgecnn.pipeline.verdict import Gates, Verdict, check_speedup, merge
 from edgecnn.progress import Progress
-from edgecnn.targets import TARGETS, Clock, Session, open_session, require, require_clock
+from edgecnn.targets import TARGETS, Clock, Session, open_session, require, require_clock, running
+from edgecnn.targets.choice import choose_targets
+from edgecnn.targets.worker_session import WorkerSession
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,18 +42,25 @@ class Models:
     of_int8: bytes
     height: int
     width: int
+    allow_cpu_nodes: int = 0
 
     @classmethod
-    def read(cls, bundle: Bundle) -> "Models":
+    def read(cls, bundle: Bundle, *, allow_cpu_nodes: int = 0) -> "Models":
         """Read them; raises as :func:`bench`."""
         of_float = read_model(bundle, FLOAT_MODEL, next_step="edgecnn export model.pt")
         of_int8 = read_model(bundle, INT8_MODEL, next_step="edgecnn quantize")
         height, width = input_size(bundle, FLOAT_MODEL)
-        return cls(of_float=of_float, of_int8=of_int8, height=height, width=width)
+        return cls(of_float=of_float, of_int8=of_int8, height=height, width=width, allow_cpu_nodes=allow_cpu_nodes)
 
     def open(self, name: str, target: str, threads: int) -> Session:
         """Open one of them on a target."""
-        return open_session(target, self.bytes_of(name), model_name=name, threads=threads)
+        return open_session(
+            target,
+            self.bytes_of(name),
+            model_name=name,
+            threads=threads,
+            allow_cpu_nodes=self.allow_cpu_nodes,
+        )
 
     def bytes_of(self, name: str) -> bytes:
         """Return the file of that name."""
@@ -64,6 +76,7 @@ def bench(
     *,
     targets: Sequence[str] = ("cpu",),
     settings: BenchSettings | Sequence[BenchSettings] | None = None,
+    allow_cpu_nodes: int = 0,
     gates: Gates | None = None,
     options: Options | None = None,
 ) -> tuple[Outcome, list[LatencyResult], Verdict]:
@@ -72,8 +85,10 @@ def bench(
     No images are needed: the time of a convolution does not depend on what is in the picture.
 
     Args:
-        targets: rows of the target table.
+        targets: rows of the target table, or ``all`` for every one that is ready here and has a clock. Where one of
+            several fails, the others' figures are kept before its error is raised.
         settings: batch, threads, rounds and so on; several are measured one after the other.
+        allow_cpu_nodes: how many nodes of each model the CPU may run in place of a provider that does not take them.
         gates: ``require_speedup`` decides the verdict.
         options: bundle (default: the newest), and so on.
 
@@ -85,16 +100,29 @@ def bench(
     options = options or Options()
     gates = gates or Gates()
     chosen = _each(settings)
+    require_count(allow_cpu_nodes)
+    targets = choose_targets(targets, timed=True)
     for name in targets:
         require_clock(name)
         require(name)
+    failures: list[EdgecnnError] = []
     with working_on(options.bundle or newest_folder()) as bundle:
-        outcome = bench_stage(bundle, options, targets, chosen, always=True)
+        outcome = bench_stage(
+            bundle,
+            options,
+            targets,
+            chosen,
+            allow_cpu_nodes=allow_cpu_nodes,
+            always=True,
+            failures=failures if len(targets) > 1 else None,
+        )
         results = _measured_with(bundle, targets, chosen)
         checks = tuple(check_speedup(result) for result in results) if gates.require_speedup else ()
         verdict = Verdict(checks=checks)
         bundle.amend({"checks": merge(bundle.manifest.checks, verdict.checks)})
         report_stage(bundle)
+        if failures:
+            raise failures[0]
         return outcome, results, verdict
 
 
@@ -104,15 +132,19 @@ def bench_stage(
     targets: Sequence[str] = ("cpu",),
     settings: BenchSettings | Sequence[BenchSettings] | None = None,
     *,
+    allow_cpu_nodes: int = 0,
     always: bool = False,
+    failures: list[EdgecnnError] | None = None,
 ) -> Outcome:
     """Benchmark inside a locked bundle; see :func:`bench`.
 
     Args:
+        allow_cpu_nodes: how many nodes of each model the CPU may run in place of a provider.
         always: measure even if the manifest has these figures: who types ``bench`` wants to see it run.
+        failures: takes the error of a target that fails while the others go on; None to raise it.
     """
     chosen = _each(settings)
-    models = Models.read(bundle)
+    models = Models.read(bundle, allow_cpu_nodes=allow_cpu_nodes)
     machine = describe_machine()
     work = Work(
         bundle=bundle,
@@ -123,12 +155,19 @@ def bench_stage(
             **_recorded(chosen),
             "machine": [machine.architecture, machine.cpu],
             "versions": dict(machine.versions),
+            **({"allow_cpu_nodes": allow_cpu_nodes} if allow_cpu_nodes else {}),
         },
     )
     if not options.force and not always and work.is_done():
         return work.unchanged()
-    distinct = dict.fromkeys(targets)  # someone may say --provider cpu twice
-    results = [_bench_on(target, models, each, options.progress) for target in distinct for each in chosen]
+    results: list[LatencyResult] = []
+    for target in dict.fromkeys(targets):  # someone may say --provider cpu twice
+        try:
+            results += [_bench_on(target, models, each, options.progress) for each in chosen]
+        except (TargetError, StageError) as error:
+            if failures is None:
+                raise
+            failures.append(error)
     replaced = {_key(result) for result in results}
     kept = [old for old in bundle.manifest.latency if _key(old) not in replaced]
     return work.finish((), {"latency": (*kept, *results)})
@@ -160,8 +199,8 @@ def _measured_with(bundle: Bundle, targets: Sequence[str], settings: Sequence[Be
 
 
 def _bench_on(target: str, models: Models, settings: BenchSettings, progress: Progress) -> LatencyResult:
-    machine = describe_machine()  # before the measurement adds its own load
-    clock: Clock = TARGETS[target].clock
+    machine = _machine(target, models)  # before the measurement adds its own load
+    clock: Clock = TARGETS[target].clock_here
     pixels = models.noise(settings.batch, seed=settings.seed)
     open_float, open_int8 = (partial(models.open, name, target, settings.threads) for name in (FLOAT_MODEL, INT8_MODEL))
     with pinned(settings.threads) as cpus:
@@ -203,12 +242,24 @@ def _bench_on(target: str, models: Models, settings: BenchSettings, progress: Pr
 def _startup(
     name: str, target: str, models: Models, pixels: NDArray[np.uint8], settings: BenchSettings, times: ModelTimes
 ) -> Startup:
-    batch = feed_batch(models.open(name, target, settings.threads), pixels, settings.batch)
-    model = models.bytes_of(name)
+    model, row = models.bytes_of(name), TARGETS[target]
+    here = row.runtime_here is None  # elsewhere nobody tells how much memory it takes
+    peak = None
+    if here:
+        batch = feed_batch(models.open(name, target, settings.threads), pixels, settings.batch)
+        peak = peak_memory_bytes(model, batch, provider=row.provider, threads=settings.threads)
     return Startup(
         size_bytes=len(model),
         load_us=times.load_us,
         first_us=times.first_us,
-        peak_memory_bytes=peak_memory_bytes(model, batch, provider=TARGETS[target].provider, threads=settings.threads),
-        runtime_memory_bytes=runtime_memory_bytes(),
+        peak_memory_bytes=peak,
+        runtime_memory_bytes=runtime_memory_bytes() if here else None,
     )
+
+
+def _machine(target: str, models: Models) -> MachineRecord:
+    """Return the machine that is measured, with the versions that run there."""
+    if TARGETS[target].runtime_here is None:
+        return describe_machine()
+    with running(target, models.of_float, model_name=FLOAT_MODEL, allow_cpu_nodes=models.allow_cpu_nodes) as session:
+        return session.machine if isinstance(session, WorkerSession) else describe_machine()

@@ -60,6 +60,8 @@ def audit_saturation(data: bytes, *, name: str) -> SaturationRecord:
 
 def _widened(layer: IntegerLayer, dtype: np.dtype[np.generic]) -> str | None:
     """Return why a layer's products are widened before they are summed, or None if they are not."""
+    if layer.activation[1] - layer.activation[0] > 255:
+        return "activations of 16 bits are computed in float"
     if dtype == np.uint8:
         return "unsigned weights are widened"
     if layer.depthwise:

@@ -101,6 +101,9 @@ def _cpu_name() -> str | None:
 
 def _open_or_tell_why_not(model: bytes, header: Header) -> tuple[Any, Header]:
     """Open a model, or say which nodes the provider leaves to others, and open nothing."""
+    import time
+
+    started = time.perf_counter()
     try:
         session = _open(model, header)
     except Exception:
@@ -110,7 +113,7 @@ def _open_or_tell_why_not(model: bytes, header: Header) -> tuple[Any, Header]:
         if set(placement["nodes"]) == {header["provider"]}:
             raise  # it takes every node: something else is wrong
         return None, placement
-    return session, _placement(session)
+    return session, {"open_us": (time.perf_counter() - started) * 1e6, **_placement(session)}
 
 
 def _open(model: bytes, header: Header) -> Any:

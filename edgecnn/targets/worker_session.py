@@ -49,6 +49,8 @@ class WorkerSession:
             **({"plugin": plugin.words()} if plugin else {}),
         }
         self.nodes_by_provider: dict[str, int] = {}
+        #: How long the runtime there took to open the model, if it tells: without starting its process.
+        self.load_us: float | None = None
         try:
             self.machine = greet(self._worker, runtime, target)
             self._adapted = runtime.adapt(model)
@@ -59,7 +61,7 @@ class WorkerSession:
 
     def _open(self, how: str) -> bytes:
         answer, body = self._ask({"do": how, **self._opening}, self._adapted)
-        self.nodes_by_provider = answer["nodes"]
+        self.nodes_by_provider, self.load_us = answer["nodes"], answer.get("open_us")
         require_provider(
             self.nodes_by_provider,
             self._provider,
