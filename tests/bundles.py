@@ -38,6 +38,7 @@ from edgecnn.bundle.manifest import (
     TensorSpec,
     TryRecord,
     UnfusedRecord,
+    ValidationFailure,
     ValidationResult,
 )
 from edgecnn.bundle.measurement import MeasuredFile, Measurement
@@ -180,9 +181,24 @@ def emulated_result() -> ValidationResult:
         update={
             "n_available": 9001,
             "sample_seed": 0,
-            "float_against_cpu": Difference(argmax_flips=7, max_abs_logit_difference=0.0123),
-            "int8_against_cpu": Difference(argmax_flips=2763, max_abs_logit_difference=1.2345),
+            "float_against_cpu": Difference(argmax_flips=7, max_abs_logit_difference=0.0123, top1_change_pp=-0.0731),
+            "int8_against_cpu": Difference(argmax_flips=2763, max_abs_logit_difference=1.2345, top1_change_pp=3.21),
+            "how": "emulated",
+            "provider": "CPUExecutionProvider",
+            "float_nodes": {"CPUExecutionProvider": 13},
+            "int8_nodes": {"CPUExecutionProvider": 37},
         }
+    )
+
+
+def validation_failure() -> ValidationFailure:
+    """Return a made-up target that gave no figures."""
+    return ValidationFailure(
+        target="xnnpack",
+        reason="xnnpack: its process failed: SIGSEGV (a|b).",
+        next_step="edgecnn targets",
+        exit_code=4,
+        failed_at=datetime(2026, 1, 2, tzinfo=UTC),
     )
 
 

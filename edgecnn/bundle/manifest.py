@@ -230,10 +230,14 @@ class ClassAccuracy(Record):
 
 
 class Difference(Record):
-    """One model's answers on a target, held against this machine's CPU: the same images, the same batches."""
+    """One model's answers on a target, held against this machine's CPU: the same images, the same batches.
+
+    ``top1_change_pp`` is in percentage points, above 0 where the target is more often right.
+    """
 
     argmax_flips: Annotated[int, Field(ge=0)]
     max_abs_logit_difference: Annotated[float, Field(ge=0)]
+    top1_change_pp: float | None = None
 
 
 class ValidationResult(Record):

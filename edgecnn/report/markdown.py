@@ -5,6 +5,7 @@ from importlib import resources
 from edgecnn.bundle.manifest import Manifest
 from edgecnn.report.fusion import floats_by_reason, fusion_sentence
 from edgecnn.report.saturation import saturation_sentences
+from edgecnn.report.targets import placement
 from edgecnn.report.tuning import UNITS, recommendation_sentence
 
 TEMPLATE = "report.md.jinja"
@@ -36,6 +37,7 @@ def render(manifest: Manifest, *, title: str) -> bytes:
         floats_by_reason=floats_by_reason,
         recommendation_sentence=recommendation_sentence,
         tuning_unit=UNITS.__getitem__,
+        placement=placement,
     ).encode()
 
 

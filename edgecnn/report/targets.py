@@ -31,9 +31,9 @@ def validation_items(results: Sequence[ValidationResult]) -> "list[RenderableTyp
 
 
 def comparison_table(results: Sequence[ValidationResult]) -> "Table":
-    """Return, of float and int8: the nodes on the provider and on the CPU, top-1, and how they differ from this CPU."""
-    columns = ("target", "answer", "model", "nodes", "on CPU", "top-1", "flips", "largest", "images")
-    table = new_table("Targets against this CPU: flips, largest logit difference", *columns)
+    """Return both models on each target: where their nodes ran, and how their answers differ from this CPU's."""
+    columns = ("target", "answer", "model", "nodes", "top-1", "points", "flips", "largest")
+    table = new_table("Nodes there + on the CPU; against this CPU: points, flips, logits", *columns)
     table.collapse_padding = True
     for result in results:
         head = (result.target, result.how or "")
@@ -41,21 +41,23 @@ def comparison_table(results: Sequence[ValidationResult]) -> "Table":
             ("float", result.float_nodes, result.float_top1, result.float_against_cpu),
             ("int8", result.int8_nodes, result.int8_top1, result.int8_against_cpu),
         ):
-            placed = placement(nodes, result.provider)
-            table.add_row(*head, name, *placed, f"{top1:.2%}", *_difference(against), str(result.n))
+            table.add_row(*head, name, placement(nodes, result.provider), f"{top1:.2%}", *_difference(against))
             head = ("", "")
     return table
 
 
-def placement(nodes: Mapping[str, int], provider: str | None) -> tuple[str, str]:
-    """Return how many nodes the provider ran, and how many the CPU ran in its place."""
+def placement(nodes: Mapping[str, int], provider: str | None) -> str:
+    """Return how many nodes the provider ran, and how many the CPU ran in its place: ``30+4``."""
     if provider is None or not nodes:
-        return "", ""
-    return str(nodes.get(provider, 0)), str(0 if provider == _CPU else nodes.get(_CPU, 0))
+        return ""
+    return f"{nodes.get(provider, 0)}+{0 if provider == _CPU else nodes.get(_CPU, 0)}"
 
 
-def _difference(against: Difference | None) -> tuple[str, str]:
-    return ("", "") if against is None else (str(against.argmax_flips), f"{against.max_abs_logit_difference:.2g}")
+def _difference(against: Difference | None) -> tuple[str, str, str]:
+    if against is None:
+        return "", "", ""
+    change = "" if against.top1_change_pp is None else f"{against.top1_change_pp:+.2f}"
+    return change, str(against.argmax_flips), f"{against.max_abs_logit_difference:.2g}"
 
 
 def failure_items(failures: Sequence[ValidationFailure]) -> "list[RenderableType]":

@@ -102,13 +102,13 @@ class PythonEnvironment:
 
     def command_in(self, root: Path) -> list[str]:
         """Return what starts the worker, with the environment at another place: where it is being made."""
-        return [str(python_in(root)), "-P", str(WORKER), *self.versions]
+        return [str(python_in(root)), "-P", str(WORKER)]
 
     def environment(self) -> Mapping[str, str]:
         """Return the worker's environment: this process's, without what would bring packages of another Python."""
         own = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
         told = {"PYTHONHASHSEED": "0", "PYTHONNOUSERSITE": "1", "OMP_NUM_THREADS": "1", "ORT_DISABLE_TELEMETRY": "1"}
-        return own | told | dict(self.variables())
+        return own | told | {"EDGECNN_VERSIONS_OF": " ".join(self.versions)} | dict(self.variables())
 
     def differs(self, seen: Header) -> str | None:
         """Return how what the worker says of itself is not what was asked for, or None."""

@@ -5,15 +5,14 @@ go over stdin and stdout, both ways alike::
 
     b"EDGE" | length of the header, u32 | length of the body, u64 | header, JSON | body, bytes
 
-The worker greets first, then answers one frame with one frame until its stdin ends. Its arguments are distributions
-whose versions it tells as well.
+The worker greets first, then answers one frame with one frame until its stdin ends. ``EDGECNN_VERSIONS_OF`` names
+distributions whose versions it tells as well, with spaces between them.
 """
 
 import importlib
 import json
 import os
 import struct
-import sys
 import tempfile
 from typing import IO, Any
 
@@ -86,7 +85,7 @@ def _greeting() -> Header:
             "python": platform.python_version(),
             "numpy": numpy.__version__,
             "onnxruntime": onnxruntime.__version__,
-            **{name: version(name) for name in sys.argv[1:]},
+            **{name: version(name) for name in os.environ.get("EDGECNN_VERSIONS_OF", "").split()},
         },
     }
 
@@ -200,8 +199,8 @@ def _run(session: Any, header: Header, body: bytes) -> Any:
     pieces = [batch]
     if isinstance(fixed, int) and len(batch) > fixed and len(batch) % fixed == 0:
         pieces = numpy.split(batch, len(batch) // fixed)
-    logits = [session.run(None, {header["input"]: piece})[0] for piece in pieces]
-    return numpy.ascontiguousarray(numpy.concatenate(logits), "<f4")
+    logits = numpy.concatenate([session.run(None, {header["input"]: piece})[0] for piece in pieces])
+    return numpy.ascontiguousarray(logits, "<f4")
 
 
 def _time(session: Any, header: Header, body: bytes) -> bytes:

@@ -81,8 +81,8 @@ def test_an_unknown_name_lists_the_known_ones() -> None:
     assert caught.value.exit_code == ExitCode.USAGE
 
 
-@pytest.mark.parametrize("name", [name for name, row in TARGETS.items() if row.emulated is None])
-def test_what_is_not_emulated_is_not_installed(name: str) -> None:
+@pytest.mark.parametrize("name", [name for name, row in TARGETS.items() if row.runtime is None])
+def test_what_runs_in_this_process_is_not_installed(name: str) -> None:
     with pytest.raises(UsageError, match=f"{name}: is not installed by edgecnn; these are: cpu@haswell, ") as caught:
         install_target(name)
     assert caught.value.next_step == TARGETS[name].remedy
