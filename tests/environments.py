@@ -35,7 +35,7 @@ def make(environment: PythonEnvironment, *, script: str | None = None) -> Path:
     return environment.folder
 
 
-def plant(monkeypatch: pytest.MonkeyPatch, environment: PythonEnvironment, **changes: object) -> str:
+def plant_environment(monkeypatch: pytest.MonkeyPatch, environment: PythonEnvironment, **changes: object) -> str:
     """Add a row for an environment to the target table, and return its name."""
     row = Target(
         provider="CPUExecutionProvider", clock="simulated", summary="a fake", remedy="none", runtime=environment

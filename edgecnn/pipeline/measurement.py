@@ -130,6 +130,8 @@ def take_measurement(
 
 def _require_here(targets: Sequence[str]) -> None:
     """Refuse what looks into a session where that is in another process."""
+    for name in targets:
+        require_clock(name)
     if elsewhere := [name for name in targets if TARGETS[name].runtime_here is not None]:
         raise UsageError(
             f"bench: {', '.join(elsewhere)} runs in a process of its own, where no operator is profiled and no "

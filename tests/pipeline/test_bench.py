@@ -20,6 +20,7 @@ from edgecnn.pipeline.quantize import quantize
 from edgecnn.pipeline.verdict import Gates
 from edgecnn.targets import TARGETS
 from tests.bundles import fast_model, latency_result, missing_target, plant, read_manifest, slow_model, snapshot
+from tests.environments import fake_environment, make, plant_environment
 
 QUICK = BenchSettings(pairs=6, rounds=1, seconds=0.1)
 
@@ -206,3 +207,36 @@ def test_no_latency_is_given_for_a_target_without_a_clock(bundle_copy: Path, nam
     assert caught.value.exit_code == 2
     assert f"edgecnn validate --provider {name}" in caught.value.next_step
     assert snapshot(bundle_copy) == before
+
+
+# Targets in a process of their own.
+
+
+def test_a_target_elsewhere_is_timed_there_and_its_memory_is_not_known(
+    bundle_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGECNN_CACHE", str(tmp_path / "cache"))
+    environment = fake_environment()
+    make(environment)
+    name = plant_environment(monkeypatch, environment, clock="measured")
+    _, (found,), _ = bench(targets=[name], settings=QUICK, options=Options(bundle=bundle_copy))
+    assert (found.target, found.clock) == (name, "measured")
+    assert found.float_latency.p50_us > 0
+    assert found.float_startup is not None
+    assert (found.float_startup.peak_memory_bytes, found.float_startup.runtime_memory_bytes) == (None, None)
+    assert 0 < found.float_startup.load_us < 60e6
+    assert found.machine.versions.keys() == {"python", "numpy", "onnxruntime"}
+
+
+def test_a_target_that_fails_does_not_lose_the_others_latency(
+    bundle_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGECNN_CACHE", str(tmp_path / "cache"))
+    environment = fake_environment()
+    make(environment, script="#!/bin/sh\necho no licence >&2; exit 1\n")
+    name = plant_environment(monkeypatch, environment, clock="measured")
+    with pytest.raises(TargetError, match="no licence"):
+        bench(targets=[name, "cpu"], settings=QUICK, options=Options(bundle=bundle_copy))
+    assert [row.target for row in read_manifest(bundle_copy).latency if row.target == "cpu"] == ["cpu"]
+    with pytest.raises(TargetError, match="no licence"):
+        bench(targets=[name], settings=QUICK, options=Options(bundle=bundle_copy))

@@ -105,6 +105,27 @@ def test_a_model_in_float_has_nothing_to_saturate() -> None:
     assert audit(small_cnn().SerializeToString()) == SaturationRecord(layers=())
 
 
+@pytest.mark.parametrize("dtype", [np.uint16, np.int16])
+def test_activations_of_16_bits_are_no_product_of_bytes(dtype: type) -> None:
+    from tests.graphs import make_model, node
+
+    constants = {"s": np.float32(0.01), "z": dtype(7), "w": np.full((4, 2), 127, np.int8), "ws": np.float32(1)}
+    model = make_model(
+        [
+            node("QuantizeLinear", ["x", "s", "z"], ["q"]),
+            node("DequantizeLinear", ["q", "s", "z"], ["d"]),
+            node("DequantizeLinear", ["w", "ws"], ["wd"]),
+            node("Gemm", ["d", "wd"], ["y"], name="layer"),
+        ],
+        constants,
+        inputs={"x": ("N", 4)},
+        opset=21,
+    )
+    found = audit(model.SerializeToString())
+    assert found.layers == ()
+    assert found.exempt == {"layer": "activations of 16 bits are computed in float"}
+
+
 def test_a_broken_model_is_refused() -> None:
     with pytest.raises(ModelError, match=r"int8\.onnx"):
         audit(b"nothing of the sort")

@@ -13,7 +13,7 @@ from edgecnn.targets import environment_install
 from edgecnn.targets.environment_install import small_model
 from edgecnn.targets.install import install_target
 from edgecnn.targets.python_environment import PythonEnvironment, damaged, python_in
-from tests.environments import fake_environment, plant
+from tests.environments import fake_environment, plant_environment
 from tests.graphs import evaluate
 
 START = f'#!/bin/sh\nPYTHONPATH={":".join(sys.path)} exec {sys.executable} "$@"\n'
@@ -50,7 +50,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, *, script: str = START, fails: Edg
 
 def test_what_is_pinned_is_fetched_once_and_tried(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     environment = fake_environment()
-    name = plant(monkeypatch, environment)
+    name = plant_environment(monkeypatch, environment)
     calls = stand_in(monkeypatch)
     found = install_target(name)
     assert (found.unchanged, found.folder, found.program) == (False, environment.folder, environment.program)
@@ -65,7 +65,7 @@ def test_what_is_pinned_is_fetched_once_and_tried(folder: Path, monkeypatch: pyt
 
 def test_force_and_a_broken_one_make_it_anew(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     environment = fake_environment()
-    name = plant(monkeypatch, environment)
+    name = plant_environment(monkeypatch, environment)
     calls = stand_in(monkeypatch)
     install_target(name)
     assert not install_target(name, force=True).unchanged
@@ -86,7 +86,7 @@ def test_force_and_a_broken_one_make_it_anew(folder: Path, monkeypatch: pytest.M
 def test_what_pip_cannot_fetch_leaves_nothing(
     folder: Path, monkeypatch: pytest.MonkeyPatch, fails: EdgecnnError, expected: type[EdgecnnError], words: str
 ) -> None:
-    name = plant(monkeypatch, fake_environment())
+    name = plant_environment(monkeypatch, fake_environment())
     stand_in(monkeypatch, fails=fails)
     with pytest.raises(expected, match=words) as caught:
         install_target(name)
@@ -95,7 +95,7 @@ def test_what_pip_cannot_fetch_leaves_nothing(
 
 
 def test_one_that_does_not_start_is_not_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    name = plant(monkeypatch, fake_environment())
+    name = plant_environment(monkeypatch, fake_environment())
     stand_in(monkeypatch, script="#!/bin/sh\necho libfoo.so is missing >&2; exit 1\n")
     with pytest.raises(TargetError, match=r"libfoo\.so is missing") as caught:
         install_target(name)
@@ -104,7 +104,7 @@ def test_one_that_does_not_start_is_not_kept(folder: Path, monkeypatch: pytest.M
 
 
 def test_a_provider_that_runs_no_node_is_not_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    name = plant(monkeypatch, fake_environment(), provider="AzureExecutionProvider")
+    name = plant_environment(monkeypatch, fake_environment(), provider="AzureExecutionProvider")
     stand_in(monkeypatch)
     with pytest.raises(TargetError, match="AzureExecutionProvider runs no node"):
         install_target(name)
@@ -112,7 +112,7 @@ def test_a_provider_that_runs_no_node_is_not_kept(folder: Path, monkeypatch: pyt
 
 
 def test_what_can_never_be_here_is_not_fetched(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    name = plant(monkeypatch, fake_environment(obstacle=lambda: "needs a phone"))
+    name = plant_environment(monkeypatch, fake_environment(obstacle=lambda: "needs a phone"))
     calls = stand_in(monkeypatch)
     with pytest.raises(TargetError, match="Fake: needs a phone"):
         install_target(name)
@@ -120,7 +120,7 @@ def test_what_can_never_be_here_is_not_fetched(folder: Path, monkeypatch: pytest
 
 
 def test_a_python_without_pip_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    name = plant(monkeypatch, fake_environment())
+    name = plant_environment(monkeypatch, fake_environment())
     calls = stand_in(monkeypatch)
 
     def version(package: str) -> str:
@@ -137,7 +137,7 @@ def test_a_python_without_pip_is_told(folder: Path, monkeypatch: pytest.MonkeyPa
 
 def test_one_that_another_process_has_just_made_is_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     environment = fake_environment()
-    name = plant(monkeypatch, environment)
+    name = plant_environment(monkeypatch, environment)
     calls = stand_in(monkeypatch)
     install_target(name)
     answers = iter(["not yet", None, None])

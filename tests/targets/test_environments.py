@@ -54,7 +54,7 @@ def test_a_float_model_runs_wholly_there_and_answers_as_here(name: str, monkeypa
         assert set(there.nodes_by_provider) == {row.provider}
         here = reference_session(MODEL, model_name="float.onnx").run(X)
         # from v73 on the HTP computes float in 16 bits
-        tolerance = 1e-2 if "@" in name else 1e-4
+        tolerance = 5e-2 if "@" in name else 1e-4
         np.testing.assert_allclose(there.run(X), here, atol=tolerance)
         np.testing.assert_array_equal(there.run(X[:1]), there.run(X)[:1])
 

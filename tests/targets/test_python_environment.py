@@ -12,7 +12,7 @@ from edgecnn.errors import ExitCode, TargetError
 from edgecnn.targets import reference_session, running
 from edgecnn.targets.python_environment import PythonEnvironment, damaged, python_in, write_record
 from edgecnn.targets.worker_session import WorkerSession
-from tests.environments import fake_environment, make, plant
+from tests.environments import fake_environment, make, plant_environment
 from tests.graphs import small_cnn
 
 DATA = small_cnn().SerializeToString()
@@ -27,7 +27,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_model_runs_there_and_the_record_says_which_versions_did(monkeypatch: pytest.MonkeyPatch) -> None:
     environment = fake_environment(pins=(f"onnxruntime=={onnxruntime.__version__}",), machine="A chip, simulated")
     make(environment)
-    with running(plant(monkeypatch, environment), DATA, model_name="float.onnx") as there:
+    with running(plant_environment(monkeypatch, environment), DATA, model_name="float.onnx") as there:
         assert isinstance(there, WorkerSession)
         np.testing.assert_array_equal(there.run(X), reference_session(DATA, model_name="float.onnx").run(X))
         assert there.machine.versions["onnxruntime"] == onnxruntime.__version__
@@ -101,7 +101,7 @@ def test_a_broken_one_says_what_is_broken(spoil: object, words: str, monkeypatch
     spoil(folder)
     with (
         pytest.raises(TargetError, match=f"its environment is broken: {words}") as caught,
-        running(plant(monkeypatch, environment), DATA, model_name="float.onnx"),
+        running(plant_environment(monkeypatch, environment), DATA, model_name="float.onnx"),
     ):
         pass
     assert caught.value.exit_code == ExitCode.TARGET_UNAVAILABLE
@@ -130,7 +130,7 @@ def test_a_worker_of_another_version_is_not_used(monkeypatch: pytest.MonkeyPatch
     make(environment)
     with (
         pytest.raises(TargetError, match=r"fake: expected onnxruntime 0\.1, found") as caught,
-        running(plant(monkeypatch, environment), DATA, model_name="float.onnx"),
+        running(plant_environment(monkeypatch, environment), DATA, model_name="float.onnx"),
     ):
         pass
     assert caught.value.next_step == "edgecnn targets install fake --force"
@@ -141,7 +141,7 @@ def test_a_python_that_does_not_start_is_a_target_that_is_not_here(monkeypatch: 
     make(environment, script="#!/bin/sh\necho cannot import onnxruntime >&2; exit 1\n")
     with (
         pytest.raises(TargetError, match=r"ended with code 1 \(cannot import onnxruntime\)") as caught,
-        running(plant(monkeypatch, environment), DATA, model_name="float.onnx"),
+        running(plant_environment(monkeypatch, environment), DATA, model_name="float.onnx"),
     ):
         pass
     assert caught.value.next_step == "edgecnn targets install fake --force"
@@ -172,6 +172,6 @@ def test_a_model_is_adapted_before_it_is_sent(monkeypatch: pytest.MonkeyPatch) -
 
     environment: PythonEnvironment = fake_environment(adaptation=adapt)
     make(environment)
-    with running(plant(monkeypatch, environment), DATA, model_name="float.onnx") as there:
+    with running(plant_environment(monkeypatch, environment), DATA, model_name="float.onnx") as there:
         assert seen == [DATA]
         np.testing.assert_array_equal(there.run(X), reference_session(other, model_name="float.onnx").run(X))

@@ -8,7 +8,7 @@ from edgecnn.errors import StorageError, TargetError
 from edgecnn.targets import TARGETS, states
 from edgecnn.targets.install import Installed
 from edgecnn.targets.states import TargetState, install_all, is_installable, target_states
-from tests.environments import fake_environment, make, plant
+from tests.environments import fake_environment, make, plant_environment
 
 
 @pytest.fixture(autouse=True)
@@ -32,14 +32,14 @@ def test_the_cpu_is_ready() -> None:
 
 def test_what_could_be_set_up_says_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     environment = fake_environment()
-    name = plant(monkeypatch, environment)
+    name = plant_environment(monkeypatch, environment)
     assert (state(name).state, state(name).remedy) == ("installable", f"edgecnn targets install {name}")
     make(environment)
     assert state(name).state == "ready"
 
 
 def test_what_nothing_would_help_is_impossible(monkeypatch: pytest.MonkeyPatch) -> None:
-    name = plant(monkeypatch, fake_environment(obstacle=lambda: "needs a phone"), remedy="buy a phone")
+    name = plant_environment(monkeypatch, fake_environment(obstacle=lambda: "needs a phone"), remedy="buy a phone")
     assert state(name) == TargetState(
         target=name, summary="a fake", state="impossible", why_not="needs a phone", remedy="buy a phone"
     )
