@@ -3,6 +3,7 @@
 import platform
 from dataclasses import replace
 
+from edgecnn.targets.file_version import require_readable
 from edgecnn.targets.fixed_batch import fix_batch
 from edgecnn.targets.float_layers import dequantize_float_layers
 from edgecnn.targets.float_rounding import round_in_float
@@ -27,6 +28,11 @@ def _not_on_x86_linux() -> str | None:
 def for_htp(model: bytes) -> bytes:
     """Return a model as Qualcomm's compiler takes it: one image at a time, no layer half in integers."""
     return dequantize_float_layers(fix_batch(model))
+
+
+def for_openvino(model: bytes) -> bytes:
+    """Return a model as it is; the onnxruntime there is older (its limits were found by trying)."""
+    return require_readable(model, runtime="onnxruntime-openvino 1.24.1", newest_opset=25, newest_ir=13)
 
 
 def qnn_clock() -> Clock:
@@ -69,6 +75,7 @@ OPENVINO = PythonEnvironment(
     name="openvino",
     title="OpenVINO",
     pins=("onnxruntime-openvino==1.24.1",),
+    adaptation=for_openvino,
     obstacle=_not_on_x86_linux,
 )
 

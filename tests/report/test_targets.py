@@ -2,7 +2,7 @@
 
 from edgecnn.report.targets import comparison_table, failure_items, placement, states_table, validation_items
 from tests.bundles import emulated_result, validation_failure, validation_result
-from tests.report.test_text import shown
+from tests.terminal import shown
 
 
 def test_both_models_of_each_target_are_held_against_this_cpu() -> None:

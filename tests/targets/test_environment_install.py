@@ -1,5 +1,6 @@
 """Setting up a Python environment: pinned, tried, whole or not at all, once. pip and venv are stood in for."""
 
+import importlib.metadata
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -125,10 +126,10 @@ def test_a_python_without_pip_is_told(folder: Path, monkeypatch: pytest.MonkeyPa
 
     def version(package: str) -> str:
         if package == "pip":
-            raise environment_install.importlib.metadata.PackageNotFoundError(package)
+            raise importlib.metadata.PackageNotFoundError(package)
         return np.__version__
 
-    monkeypatch.setattr(environment_install.importlib.metadata, "version", version)
+    monkeypatch.setattr(importlib.metadata, "version", version)
     with pytest.raises(TargetError, match="has no pip") as caught:
         install_target(name)
     assert "ensurepip" in caught.value.next_step

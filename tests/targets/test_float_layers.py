@@ -1,5 +1,7 @@
 """Layers that answer in float have float weights, the same numbers; the others are left in integers."""
 
+from typing import Any
+
 import numpy as np
 import onnx
 import pytest
@@ -13,9 +15,7 @@ RANDOM = np.random.default_rng(0)
 X = RANDOM.random((3, 4), np.float32)
 
 
-def two_layers(
-    weights: np.ndarray, scale: np.ndarray, zero_point: np.ndarray, axis: int, *, between: list[str]
-) -> onnx.ModelProto:
+def two_layers(weights: np.ndarray, scale: Any, zero_point: Any, axis: int, *, between: list[str]) -> onnx.ModelProto:
     """Return a Gemm whose answers are rounded, after ``between``, and one whose answers are the logits."""
     integers = {"w": weights, "ws": scale, "wz": zero_point, "s": np.float32(0.02), "z": np.uint8(9)}
     nodes = [

@@ -23,7 +23,7 @@ def quantized(x: np.ndarray, scale: np.float32, zero_point: Any) -> np.ndarray:
     return (integers - int(zero_point)).astype(np.float32) * scale
 
 
-def pair(scale: np.ndarray, zero_point: np.ndarray, *more: onnx.NodeProto) -> onnx.ModelProto:
+def pair(scale: Any, zero_point: Any, *more: onnx.NodeProto) -> onnx.ModelProto:
     return make_model(
         [
             node("QuantizeLinear", ["x", "scale", "zero_point"], ["q"]),
