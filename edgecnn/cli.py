@@ -18,6 +18,7 @@ import typer
 from edgecnn.console import Terminal, show_error, show_json
 from edgecnn.errors import EdgecnnError, ExitCode, Interrupted, UsageError
 from edgecnn.options import (
+    AllowCpuNodes,
     Batch,
     Batches,
     Bisect,
@@ -37,6 +38,7 @@ from edgecnn.options import (
     Network,
     NewBundle,
     Provider,
+    Providers,
     Recipe,
     RequireSpeedup,
     Seed,
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
 
     from edgecnn.pipeline.context import Options, Outcome
     from edgecnn.pipeline.fit_measure import Measured
+    from edgecnn.targets.install import Installed
 
 app = typer.Typer(
     name="edgecnn",
@@ -420,45 +423,62 @@ def sensitivity(
 def validate(
     bundle: Bundle = None,
     data: Data = None,
-    provider: Provider = None,
+    provider: Providers = None,
     model: Int8Model = None,
     images: TestImages = None,
+    allow_cpu_nodes: AllowCpuNodes = 0,
     max_drop: MaxDrop = 1.0,
     cache: Cache = None,
     json: Json = False,
 ) -> None:
-    """Measure the accuracy of float and int8 on the same test images."""
+    """Measure the accuracy of float and int8 on the same test images, on one target or many."""
     from edgecnn.pipeline.validate import validate as validate_bundle
     from edgecnn.pipeline.verdict import Gates
     from edgecnn.report import text, views
     from edgecnn.report.fusion import fusion_items
+    from edgecnn.report.prediction import prediction_items
+    from edgecnn.report.targets import failure_items, validation_items
+    from edgecnn.targets.choice import ALL, choose_targets
 
-    targets = provider or ["cpu"]
+    asked = provider or ["cpu"]
     if model not in (None, "int8.onnx"):
         from edgecnn.pipeline.fit_measure import validate_fitted
 
-        options = _options(bundle, data, cache, False)
-        gates = Gates(max_drop_pp=max_drop)
-        _show_measured(validate_fitted(model, targets=targets, n_images=images, gates=gates, options=options), json)
+        measured = validate_fitted(
+            model,
+            targets=asked,
+            n_images=images,
+            allow_cpu_nodes=allow_cpu_nodes,
+            gates=Gates(max_drop_pp=max_drop),
+            options=_options(bundle, data, cache, False),
+        )
+        _show_measured(measured, json)
+    targets = choose_targets(asked)
     outcome, verdict = validate_bundle(
-        targets=targets,
+        targets=asked,
         n_images=images,
+        allow_cpu_nodes=allow_cpu_nodes,
         gates=Gates(max_drop_pp=max_drop),
         options=_options(bundle, data, cache, False),
     )
     saturation, fusion = outcome.manifest.saturation, outcome.manifest.fusion
     results = [row for row in outcome.manifest.validation if row.target in targets]
+    predictions = outcome.manifest.predictions if ALL in asked else ()
     if json:
         checked = list(zip(results, verdict.checks, strict=True))
-        show_json(views.validation_view(str(outcome.bundle), checked, verdict.word, saturation, fusion))
+        view = views.validation_view(
+            str(outcome.bundle), checked, verdict.word, saturation, fusion, verdict.failures, predictions
+        )
+        show_json(view)
     else:
-        terminal.show(text.validation_table(results), *(text.class_table(row) for row in text.distinct(results)))
-        if any(row.int8_against_cpu for row in results):
-            terminal.show(text.against_cpu_table(results))
+        terminal.show(*validation_items(results))
         if saturation is not None:
             terminal.show(*text.saturation_items(saturation))
         if fusion is not None:
             terminal.show(*fusion_items(fusion))
+        terminal.show(*failure_items(verdict.failures))
+        if predictions:
+            terminal.show(*prediction_items(predictions))
         terminal.show(text.checks_table(verdict.checks), text.verdict_line(str(outcome.bundle), verdict.passed))
     raise typer.Exit(verdict.exit_code)
 
@@ -480,8 +500,9 @@ def _show_measured(found: "Measured", json: bool) -> NoReturn:
 def bench(
     bundle: Bundle = None,
     data: Data = None,
-    provider: Provider = None,
+    provider: Providers = None,
     model: Int8Model = None,
+    allow_cpu_nodes: AllowCpuNodes = 0,
     batch: Batches = None,
     threads: ThreadCounts = None,
     through: Annotated[
@@ -533,11 +554,19 @@ def bench(
                 f"bench: --profile, --protocol and --save are of int8.onnx, not of {model}.", next_step="leave them out"
             )
         options, gates = _options(bundle, data, cache, False), Gates(require_speedup=require_speedup)
-        measured = bench_fitted(model, targets=provider or ["cpu"], settings=combined, gates=gates, options=options)
+        measured = bench_fitted(
+            model,
+            targets=provider or ["cpu"],
+            settings=combined,
+            allow_cpu_nodes=allow_cpu_nodes,
+            gates=gates,
+            options=options,
+        )
         _show_measured(measured, json)
     found = take_measurement(
         settings=MeasureSettings(
             targets=tuple(provider or ["cpu"]),
+            allow_cpu_nodes=allow_cpu_nodes,
             bench=combined,
             profile=profile,
             protocol=protocol,
@@ -635,38 +664,66 @@ def demo_page(
 @targets_app.callback()
 def targets(context: typer.Context, json: Json = False) -> None:
     """List what can run here, and why the rest cannot."""
-    from edgecnn.report import text, views
-    from edgecnn.targets import TARGETS
+    from edgecnn.report import views
+    from edgecnn.report.targets import states_table
+    from edgecnn.targets.states import target_states
 
     context.obj = json
     if context.invoked_subcommand is not None:
         return
-    rows = [(name, row.summary, row.why_not(), row.remedy) for name, row in TARGETS.items()]
+    rows = [(each.target, each.summary, each.state, each.why_not, each.remedy) for each in target_states()]
     if json:
         show_json(views.targets_view(rows))
     else:
-        terminal.show(text.targets_table(rows))
+        terminal.show(states_table(rows))
 
 
 @targets_app.command()
 def install(
     context: typer.Context,
-    target: Annotated[str, typer.Argument(help="Such as cpu@haswell or wasm.")],
+    target: Annotated[str, typer.Argument(help="A target, such as qnn or cpu@haswell; all: each that can be.")],
     force: Annotated[bool, typer.Option("--force", help="Set it up anew.")] = False,
     count: Annotated[bool, typer.Option("--count", help="Also what counts its instructions, for tune.")] = False,
     json: Json = False,
 ) -> None:
     """Set up a target in the cache folder."""
     from edgecnn.report import views
+    from edgecnn.targets.choice import ALL
     from edgecnn.targets.install import install_target
+    from edgecnn.targets.states import install_all
 
+    as_json = json or bool(context.obj)  # edgecnn targets --json install
+    if target == ALL:
+        if count:
+            raise UsageError("--count is for one emulated target.", next_step="edgecnn targets install cpu@haswell")
+        ready, failed = install_all(force=force, progress=terminal)
+        if as_json:
+            errors = [
+                {"target": name, **views.error_view(type(e).__name__, e.message, e.next_step, e.exit_code)}
+                for name, e in failed.items()
+            ]
+            show_json(views.all_installed_view([_installed_view(each) for each in ready], errors))
+        else:
+            terminal.show(*[f"{each.target}: {_installed_state(each)}" for each in ready])
+            terminal.show(*[f"{name}: {e.message}  Next: {e.next_step}" for name, e in failed.items()])
+        raise typer.Exit(ExitCode.TARGET_UNAVAILABLE if failed else ExitCode.PASSED)
     found = install_target(target, force=force, count=count, progress=terminal)
-    folder = None if found.folder is None else str(found.folder)
-    if json or context.obj:  # edgecnn targets --json install
-        show_json(views.installed_view(found.target, folder, found.program, unchanged=found.unchanged))
+    if as_json:
+        show_json(_installed_view(found))
     else:
-        state = "was ready before; --force sets it up anew" if found.unchanged else "ready"
-        terminal.show(f"{found.target}: {state}", *([f"folder: {folder}"] if folder else []))
+        folder = [f"folder: {found.folder}"] if found.folder else []
+        terminal.show(f"{found.target}: {_installed_state(found)}", *folder)
+
+
+def _installed_state(found: "Installed") -> str:
+    return "was ready before; --force sets it up anew" if found.unchanged else "ready"
+
+
+def _installed_view(found: "Installed") -> dict[str, Any]:
+    from edgecnn.report import views
+
+    folder = None if found.folder is None else str(found.folder)
+    return views.installed_view(found.target, folder, found.program, unchanged=found.unchanged)
 
 
 @targets_app.command()

@@ -26,6 +26,13 @@ Network = Annotated[
 Provider = Annotated[
     list[str] | None, typer.Option("--provider", help="Where to run; may be given again. See: edgecnn targets.")
 ]
+Providers = Annotated[
+    list[str] | None,
+    typer.Option("--provider", help="Where to run; may be given again; all: each that is ready. See: edgecnn targets."),
+]
+AllowCpuNodes = Annotated[
+    int, typer.Option("--allow-cpu-nodes", help="Nodes that the CPU may run in place of the provider, in each model.")
+]
 MaxDrop = Annotated[float, typer.Option("--max-drop", help="Fail if int8 loses more top-1 than this, in points.")]
 RequireSpeedup = Annotated[bool, typer.Option("--require-speedup", help="Fail unless int8 is faster than float.")]
 Recipe = Annotated[
@@ -41,7 +48,13 @@ Int8Model = Annotated[
 Images = Annotated[
     int | None, typer.Option("--images", help="Training images to calibrate on. Default: 512, or all of a smaller set.")
 ]
-TestImages = Annotated[int | None, typer.Option("--images", help="How many test images, chosen by seed. Default: all.")]
+TestImages = Annotated[
+    int | None,
+    typer.Option(
+        "--images",
+        help="How many test images, chosen by seed. Default: all; 1000 on targets other than cpu, 200 on simulators.",
+    ),
+]
 HeldOut = Annotated[
     int | None, typer.Option("--held-out", help="Other training images to judge on. Default: 5000, or what is left.")
 ]

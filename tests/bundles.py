@@ -39,6 +39,7 @@ from edgecnn.bundle.manifest import (
     TensorSpec,
     TryRecord,
     UnfusedRecord,
+    ValidationFailure,
     ValidationResult,
 )
 from edgecnn.bundle.measurement import MeasuredFile, Measurement
@@ -139,7 +140,7 @@ def nan_model() -> bytes:
 
 def missing_target() -> str:
     """Return a row of the target table that cannot run on this machine; no machine has all of them."""
-    return next(name for name, row in TARGETS.items() if row.emulated is None and row.why_not() is not None)
+    return next(name for name, row in TARGETS.items() if row.runtime is None and row.why_not() is not None)
 
 
 def save_npz(path: Path, *, n_train: int = 60, n_test: int = 20, classes: int = 3, seed: int = 0) -> Path:
@@ -182,9 +183,24 @@ def emulated_result() -> ValidationResult:
         update={
             "n_available": 9001,
             "sample_seed": 0,
-            "float_against_cpu": Difference(argmax_flips=7, max_abs_logit_difference=0.0123),
-            "int8_against_cpu": Difference(argmax_flips=2763, max_abs_logit_difference=1.2345),
+            "float_against_cpu": Difference(argmax_flips=7, max_abs_logit_difference=0.0123, top1_change_pp=-0.0731),
+            "int8_against_cpu": Difference(argmax_flips=2763, max_abs_logit_difference=1.2345, top1_change_pp=3.21),
+            "how": "emulated",
+            "provider": "CPUExecutionProvider",
+            "float_nodes": {"CPUExecutionProvider": 13},
+            "int8_nodes": {"CPUExecutionProvider": 37},
         }
+    )
+
+
+def validation_failure() -> ValidationFailure:
+    """Return a made-up target that gave no figures."""
+    return ValidationFailure(
+        target="xnnpack",
+        reason="xnnpack: its process failed: SIGSEGV (a|b).",
+        next_step="edgecnn targets",
+        exit_code=4,
+        failed_at=datetime(2026, 1, 2, tzinfo=UTC),
     )
 
 

@@ -53,6 +53,7 @@ PIPELINE = (
     "report",
     "sensitivity",
     "predict",
+    "answers",
     "fit_plan",
     "fit_model",
     "fit_commit",

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from edgecnn.cli import _main
-from edgecnn.errors import BundleError
-from edgecnn.targets import TARGETS
+from edgecnn.errors import BundleError, TargetError
+from edgecnn.targets import TARGETS, states
+from edgecnn.targets.install import Installed
 from edgecnn.version import __version__
 from tests.bundles import (
     fast_model,
@@ -30,6 +31,7 @@ from tests.bundles import (
     times,
 )
 from tests.emulation import plant_target
+from tests.environments import fake_environment, plant_environment
 from tests.golden_files import assert_golden
 from tests.program import edgecnn, environment
 
@@ -214,7 +216,8 @@ for words in sys.argv[1:]:
 ARTIFACTS = {"bundle", "artifacts", "unchanged", "verdict"}
 JSON_FIELDS: dict[tuple[str, ...], set[str]] = {
     ("run", *RUN[3:]): {
-        *("bundle", "artifacts", "unchanged", "validation", "latency", "checks", "recommendation", "verdict"),
+        *("bundle", "artifacts", "unchanged", "validation", "latency", "checks", "recommendation", "fitted"),
+        "verdict",
     },
     ("train", "--epochs", "1", "--force"): ARTIFACTS,
     ("export", "--force"): ARTIFACTS,
@@ -222,7 +225,7 @@ JSON_FIELDS: dict[tuple[str, ...], set[str]] = {
     ("quantize", "--force"): ARTIFACTS,
     ("tune", *TUNE): {"bundle", "unchanged", "tuning", "recommendation", "verdict"},
     ("sensitivity", "--images", "64", "--held-out", "64"): {"bundle", "recipe", "n", "whole", "layers"},
-    ("validate",): {"bundle", "n", "results", "saturation", "fusion", "verdict"},
+    ("validate",): {"bundle", "n", "results", "failures", "predictions", "saturation", "fusion", "verdict"},
     ("bench", *QUICK): {"bundle", "machine", "results", "profiles", "protocol"},
     ("report",): ARTIFACTS,
 }
@@ -313,14 +316,61 @@ def test_an_emulated_cpu_beside_this_one(
     arguments = ("validate", "--bundle", bundle, "--provider", "cpu", "--provider", name, "--images", "90")
     found = call(*arguments, "--max-drop", "100")
     assert found.code == 0
-    assert "Against this CPU" in found.out
+    assert "against this CPU" in found.out
     assert "90/360" in found.out
     assert found.out.count("Drop by class on") == 1, "the same answers are shown once"
     assert "no dot product can saturate" in found.out
     view = call(*arguments, "--max-drop", "100", "--json").json
-    assert view["results"][1]["int8_against_cpu"] == {"argmax_flips": 0, "max_abs_logit_difference": 0.0}
+    assert view["results"][1]["int8_against_cpu"] == {
+        "argmax_flips": 0, "max_abs_logit_difference": 0.0, "top1_change_pp": 0.0
+    }  # fmt: skip
     assert (view["n"], view["results"][1]["n_available"]) == (90, 360)
     assert view["results"][1]["machine"]["cpu"] == "Fake CPU, emulated by QEMU"
+
+
+def test_a_target_that_is_missing_is_told_beside_the_others_figures(call: Call, bundle: Path) -> None:
+    missing = missing_target()
+    arguments = ("validate", "--bundle", bundle, "--provider", "cpu", "--provider", missing, "--max-drop", "100")
+    found = call(*arguments)
+    assert found.code == 5
+    assert "No figures" in found.out
+    assert "accuracy drop on cpu" in found.out
+    view = call(*arguments, "--json").json
+    assert [row["target"] for row in view["results"]] == ["cpu"]
+    (failure,) = view["failures"]
+    assert (failure["target"], failure["exit_code"], view["verdict"]) == (missing, 5, "failed")
+    assert TARGETS[missing].provider in failure["reason"]
+
+
+def test_targets_that_run_elsewhere_are_neither_profiled_nor_put_through_a_protocol(
+    call: Call, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = plant_environment(monkeypatch, fake_environment(), clock="measured")
+    found = call("bench", "--bundle", bundle, "--provider", name, "--profile")
+    assert (found.code, found.out) == (2, "")
+    assert f"{name} runs in a process of its own" in found.err
+
+
+def test_everything_that_can_be_is_set_up_by_one_command(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    environment = fake_environment()
+    name = plant_environment(monkeypatch, environment)
+    broken = TargetError("no network", next_step="find one")
+
+    def install(target: str, *, force: bool, progress: object) -> Installed:
+        if target != name:
+            raise broken
+        return Installed(target=target, folder=None, program="/bin/python", unchanged=True)
+
+    monkeypatch.setattr(states, "install_target", install)
+    monkeypatch.setattr(states, "is_installable", lambda target: target in (name, "qnn"))
+    found = call("targets", "install", "all", "--json")
+    assert found.code == 5
+    (ready,) = found.json["installed"]
+    assert ready == {"target": name, "folder": None, "program": "/bin/python", "unchanged": True}
+    (failure,) = found.json["failures"]
+    assert failure["target"] == "qnn"
+    assert failure["error"]["message"] == "no network"
+    assert "find one" in call("targets", "install", "all").out
 
 
 def test_validate_as_json_has_the_figures_of_the_manifest(call: Call, bundle: Path) -> None:
@@ -329,6 +379,7 @@ def test_validate_as_json_has_the_figures_of_the_manifest(call: Call, bundle: Pa
     assert row.keys() == {
         "target", "float_top1", "int8_top1", "drop_pp", "drop_pp_low", "drop_pp_high", "agreement", "p_value", "n",
         "n_available", "max_drop_pp", "passed", "per_class", "float_against_cpu", "int8_against_cpu", "machine",
+        "how", "provider", "float_nodes", "int8_nodes",
     }  # fmt: skip
     (record,) = read_manifest(bundle).validation
     for name in row.keys() - {"max_drop_pp", "passed", "per_class", "machine"}:

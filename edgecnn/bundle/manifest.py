@@ -232,17 +232,23 @@ class ClassAccuracy(Record):
 
 
 class Difference(Record):
-    """One model's answers on a target, held against this machine's CPU: the same images, the same batches."""
+    """One model's answers on a target, held against this machine's CPU: the same images, the same batches.
+
+    ``top1_change_pp`` is in percentage points, above 0 where the target is more often right.
+    """
 
     argmax_flips: Annotated[int, Field(ge=0)]
     max_abs_logit_difference: Annotated[float, Field(ge=0)]
+    top1_change_pp: float | None = None
 
 
 class ValidationResult(Record):
     """Float and int8 on the same test images of one target; drops are in percentage points.
 
     ``n_available`` and ``sample_seed`` are set where only ``n`` of the test images were asked for, and the comparisons
-    with this machine's CPU where the target is another.
+    with this machine's CPU where the target is another. ``how`` tells how far the answer reaches: the target itself,
+    its instructions emulated, its arithmetic simulated. ``float_nodes`` and ``int8_nodes`` count the nodes that each
+    provider ran, as the session said it.
     """
 
     target: str
@@ -262,6 +268,20 @@ class ValidationResult(Record):
     sample_seed: int | None = None
     float_against_cpu: Difference | None = None
     int8_against_cpu: Difference | None = None
+    how: Literal["measured", "emulated", "simulated"] | None = None
+    provider: str | None = None
+    float_nodes: dict[str, int] = Field(default={})
+    int8_nodes: dict[str, int] = Field(default={})
+
+
+class ValidationFailure(Record):
+    """A target that gave no figures, beside others that did; ``exit_code`` is that of the error."""
+
+    target: str
+    reason: str
+    next_step: str
+    exit_code: int
+    failed_at: datetime
 
 
 class LayerSaturation(Record):
@@ -362,6 +382,7 @@ class Manifest(Record):
     search: SearchRecord | None = None
     sensitivity: SensitivityRecord | None = None
     validation: tuple[ValidationResult, ...] = ()
+    validation_failures: tuple[ValidationFailure, ...] = ()
     saturation: SaturationRecord | None = None
     fusion: FusionRecord | None = None
     latency: tuple[LatencyResult, ...] = ()

@@ -31,7 +31,7 @@ def without(manifest: Manifest, stages: set[StageName]) -> Manifest:
     if "fit" in stages:
         cleared |= {"checks": ()}  # its records go with their files
     if "validate" in stages:
-        cleared |= {"validation": (), "saturation": None, "fusion": None, "checks": ()}
+        cleared |= {"validation": (), "validation_failures": (), "saturation": None, "fusion": None, "checks": ()}
     if "bench" in stages:
         cleared |= {"latency": (), "checks": ()}
     return manifest.model_copy(

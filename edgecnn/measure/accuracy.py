@@ -108,6 +108,9 @@ def difference(reference: Accuracy, candidate: Accuracy) -> Difference:
     return Difference(
         argmax_flips=int((reference.predictions != candidate.predictions).sum()),
         max_abs_logit_difference=float(np.abs(reference.logits - candidate.logits).max()),
+        top1_change_pp=100
+        * (int(candidate.per_image_correct.sum()) - int(reference.per_image_correct.sum()))
+        / candidate.n,
     )
 
 

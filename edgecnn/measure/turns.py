@@ -1,5 +1,6 @@
 """Any number of candidates timed in turns, so that a drifting machine drifts under all of them."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -64,26 +65,38 @@ def time_in_turns(
     Raises:
         UsageError: a session takes another, fixed batch, or cannot be run through what was asked for.
     """
-    opened = _open(openers, order)
+    with contextlib.ExitStack() as stack:
+        opened = _open(openers, order, stack)
+        return _time(opened, pixels, settings, order)
+
+
+def _time(
+    opened: Sequence[tuple[Session, float]],
+    pixels: NDArray[np.uint8],
+    settings: BenchSettings,
+    order: np.random.Generator,
+) -> list[Turns]:
     feeds = [feed_batch(session, pixels, settings.batch) for session, _ in opened]
     firsts, calls, warmups = {}, {}, {}
-    for index in order.permutation(len(openers)):
+    for index in order.permutation(len(opened)):
         session, batch = opened[index][0], feeds[index]
         firsts[index] = float(time_calls(bind(session, batch, "run"), 1)[0])
         calls[index] = bind(session, batch, settings.through)
         warmups[index] = warm_up(calls[index])
-    blocks: list[list[Times]] = [[] for _ in openers]
+    blocks: list[list[Times]] = [[] for _ in opened]
     for _ in range(settings.rounds):
-        for index in order.permutation(len(openers)):
-            blocks[index].append(_time_block(calls[index], warmups[index].call_us, settings, len(openers)))
+        for index in order.permutation(len(opened)):
+            blocks[index].append(_time_block(calls[index], warmups[index].call_us, settings, len(opened)))
     return [
         Turns(load_us=opened[index][1], first_us=firsts[index], warmup=warmups[index], blocks=tuple(blocks[index]))
-        for index in range(len(openers))
+        for index in range(len(opened))
     ]
 
 
-def _open(openers: Sequence[Opener], order: np.random.Generator) -> list[tuple[Session, float]]:
-    """Open every candidate, and return it with the microseconds that took.
+def _open(
+    openers: Sequence[Opener], order: np.random.Generator, stack: contextlib.ExitStack
+) -> list[tuple[Session, float]]:
+    """Open every candidate, and return it with the microseconds that took; the stack ends its worker.
 
     In random order, for one that is opened after another finds other memory, and warmer files and code.
     """
@@ -91,8 +104,16 @@ def _open(openers: Sequence[Opener], order: np.random.Generator) -> list[tuple[S
     for index in order.permutation(len(openers)):
         started = now_us()
         session = openers[index]()
-        found[index] = (session, now_us() - started)
+        found[index] = (session, _load_us(session, now_us() - started))
+        if isinstance(session, WorkerSession):
+            stack.enter_context(session)
     return [found[index] for index in range(len(openers))]
+
+
+def _load_us(session: Session, elapsed_us: float) -> float:
+    """Return how long opening took: what a worker says of itself leaves its start out."""
+    own = session.load_us if isinstance(session, WorkerSession) else None
+    return elapsed_us if own is None else own
 
 
 def feed_batch(session: Session, pixels: NDArray[np.uint8], batch: int) -> Feed:

@@ -10,14 +10,16 @@ from edgecnn.bundle.manifest import FittedRecord, LatencyResult, ValidationResul
 from edgecnn.data import Dataset
 from edgecnn.measure.bench_settings import BenchSettings
 from edgecnn.measure.machine import describe_machine
+from edgecnn.pipeline.answers import require_count
 from edgecnn.pipeline.bench import Models, measure_latency
 from edgecnn.pipeline.context import Options, choose_dataset, input_size, read_model, working_on
 from edgecnn.pipeline.export import FLOAT_MODEL
 from edgecnn.pipeline.fit_commit import require_own
 from edgecnn.pipeline.report import report_stage
-from edgecnn.pipeline.validate import choose_images, measure_accuracy, require_same_classes
+from edgecnn.pipeline.validate import measure_accuracy, require_same_classes
 from edgecnn.pipeline.verdict import Gates, Verdict, check_drop, check_speedup, merge
 from edgecnn.targets import require, require_clock
+from edgecnn.targets.choice import choose_targets
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +38,7 @@ def validate_fitted(
     *,
     targets: Sequence[str] = ("cpu",),
     n_images: int | None = None,
+    allow_cpu_nodes: int = 0,
     gates: Gates | None = None,
     options: Options | None = None,
 ) -> Measured:
@@ -43,8 +46,9 @@ def validate_fitted(
 
     Args:
         model: its file name, such as ``int8-xnnpack.onnx``.
-        targets: rows of the target table.
-        n_images: how many of the test images, chosen by seed; None for all.
+        targets: rows of the target table, or ``all``.
+        n_images: how many of the test images, chosen by seed; None as of ``validate``.
+        allow_cpu_nodes: how many nodes of each model the CPU may run in place of a provider.
         gates: ``max_drop_pp`` decides the verdict.
         options: bundle (default: the newest), data (default: the bundle's), and so on.
 
@@ -55,12 +59,16 @@ def validate_fitted(
         DataError: the images cannot be loaded, or are of other classes.
     """
     options, gates = options or Options(), gates or Gates()
+    require_count(allow_cpu_nodes)
+    targets = choose_targets(targets)
     for name in targets:
         require(name)
     with working_on(options.bundle or newest_folder()) as bundle:
         require_own(bundle, model)
         dataset = choose_dataset(options, bundle.manifest, *input_size(bundle, FLOAT_MODEL))
-        return validate_fitted_stage(bundle, dataset, model, targets, gates, options, n_images=n_images)
+        return validate_fitted_stage(
+            bundle, dataset, model, targets, gates, options, n_images=n_images, allow_cpu_nodes=allow_cpu_nodes
+        )
 
 
 def validate_fitted_stage(
@@ -72,12 +80,14 @@ def validate_fitted_stage(
     options: Options,
     *,
     n_images: int | None = None,
+    allow_cpu_nodes: int = 0,
 ) -> Measured:
     """Validate a target's own model inside a locked bundle; see :func:`validate_fitted`."""
     record = require_own(bundle, model)
     require_same_classes(bundle, dataset, "validate")
-    images = choose_images(dataset.test, n_images)
-    results = measure_accuracy(targets, _models(bundle, model), images, dataset, options.progress)
+    results = measure_accuracy(
+        targets, _models(bundle, model), n_images, dataset, options.progress, allow_cpu_nodes=allow_cpu_nodes
+    )
     kept = [old for old in record.validation if old.target not in targets]
     verdict = Verdict(checks=tuple(check_drop(result, gates, model=model) for result in results))
     record = record.model_copy(update={"validation": (*kept, *results)})
@@ -100,6 +110,7 @@ def bench_fitted(
     *,
     targets: Sequence[str] = ("cpu",),
     settings: Sequence[BenchSettings] = (BenchSettings(),),
+    allow_cpu_nodes: int = 0,
     gates: Gates | None = None,
     options: Options | None = None,
 ) -> Measured:
@@ -111,12 +122,15 @@ def bench_fitted(
         BundleError: the bundle has no such model, or one was changed.
     """
     options, gates = options or Options(), gates or Gates()
+    require_count(allow_cpu_nodes)
+    targets = choose_targets(targets, timed=True)
     for name in targets:
         require_clock(name)
         require(name)
     with working_on(options.bundle or newest_folder()) as bundle:
         record = require_own(bundle, model)
-        results = measure_latency(targets, Models.read(bundle, model), settings, options.progress)
+        models = Models.read(bundle, model, allow_cpu_nodes=allow_cpu_nodes)
+        results = measure_latency(targets, models, settings, options.progress)
         replaced = {_key(result) for result in results}
         kept = [old for old in record.latency if _key(old) not in replaced]
         checks = tuple(check_speedup(one, model=model) for one in results) if gates.require_speedup else ()

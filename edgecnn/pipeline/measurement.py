@@ -19,7 +19,8 @@ from edgecnn.pipeline.mlperf_tiny import PROTOCOL, run_mlperf_tiny
 from edgecnn.pipeline.operators import profile_operators
 from edgecnn.pipeline.quantize import INT8_MODEL
 from edgecnn.pipeline.verdict import Gates, Verdict
-from edgecnn.targets import require, require_clock
+from edgecnn.targets import TARGETS, require, require_clock
+from edgecnn.targets.choice import choose_targets
 from edgecnn.version import __version__
 
 PROTOCOLS = (PROTOCOL,)
@@ -44,7 +45,8 @@ class MeasureSettings:
     """What one call is to measure.
 
     Attributes:
-        targets: rows of the target table.
+        targets: rows of the target table, or ``all``.
+        allow_cpu_nodes: how many nodes of each model the CPU may run in place of a provider.
         bench: each is measured.
         profile: whether to profile operator by operator as well.
         protocol: measure by the rules of this benchmark instead.
@@ -53,6 +55,7 @@ class MeasureSettings:
     """
 
     targets: Sequence[str] = ("cpu",)
+    allow_cpu_nodes: int = 0
     bench: Sequence[BenchSettings] = field(default_factory=lambda: (BenchSettings(),))
     profile: bool = False
     protocol: str | None = None
@@ -94,6 +97,9 @@ def take_measurement(
             "--require-speedup.",
             next_step="edgecnn bench --require-speedup",
         )
+    settings = replace(settings, targets=choose_targets(settings.targets, timed=True))
+    if settings.profile or settings.protocol is not None:
+        _require_here(settings.targets)
     if settings.save is not None:
         require_savable(settings.save)
     folder = options.bundle or newest_folder()
@@ -101,6 +107,7 @@ def take_measurement(
         _, results, verdict = bench(
             targets=settings.targets,
             settings=settings.bench,
+            allow_cpu_nodes=settings.allow_cpu_nodes,
             gates=gates,
             options=replace(options, bundle=folder),
         )
@@ -119,6 +126,18 @@ def take_measurement(
     if settings.save is not None:
         write_measurement(settings.save, measurement)
     return Measured(bundle=folder, measurement=measurement, verdict=verdict)
+
+
+def _require_here(targets: Sequence[str]) -> None:
+    """Refuse what looks into a session where that is in another process."""
+    for name in targets:
+        require_clock(name)
+    if elsewhere := [name for name in targets if TARGETS[name].runtime_here is not None]:
+        raise UsageError(
+            f"bench: {', '.join(elsewhere)} runs in a process of its own, where no operator is profiled and no "
+            "protocol is followed.",
+            next_step=f"edgecnn bench --provider {elsewhere[0]}, without --profile and --protocol",
+        )
 
 
 def measured_files(bundle: Bundle) -> dict[str, MeasuredFile]:

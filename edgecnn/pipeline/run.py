@@ -73,7 +73,7 @@ class RunSettings:
     @property
     def tuning(self) -> TuneSettings | None:
         """How a run tunes: on the first target with a clock; None if there is none, or no time for it."""
-        timed = [name for name in self.targets if TARGETS[name].clock == "measured"]
+        timed = [name for name in self.targets if TARGETS[name].clock_here == "measured"]
         if not self.tune_seconds or not timed or self.quantizing != self.quantize:
             return None
         return TuneSettings(
@@ -149,11 +149,13 @@ def _stages(
     ]
     if fits := settings.fits():
         stages.append(("fit", lambda: _fit(bundle, dataset, fits, settings, options)))
-    if timed := [name for name in settings.targets if TARGETS[name].clock == "measured"]:
+    if timed := [name for name in settings.targets if TARGETS[name].clock_here == "measured"]:
         stages.append(("bench", lambda: bench_stage(bundle, options, timed, settings.bench)))
     for name in settings.targets:
         if name not in timed:
-            options.progress.say(f"{name}: is {TARGETS[name].clock}, so its accuracy is measured and not its latency")
+            options.progress.say(
+                f"{name}: is {TARGETS[name].clock_here}, so its accuracy is measured and not its latency"
+            )
     given = _last_given_stage(bundle.manifest)
     if given is None:
         return [stage for _, stage in stages]

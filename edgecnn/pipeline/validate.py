@@ -1,82 +1,93 @@
 """Stage 5: is int8 as right as float? On the same test images, paired."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 import numpy as np
+from pydantic import JsonValue
 
 from edgecnn.bundle import Bundle
 from edgecnn.bundle.locate import newest_folder
-from edgecnn.bundle.manifest import FusionRecord, MachineRecord, ValidationResult
+from edgecnn.bundle.manifest import FusionRecord, ValidationFailure, ValidationResult
 from edgecnn.data import Dataset, Images
-from edgecnn.errors import DataError, UsageError
+from edgecnn.errors import DataError, EdgecnnError, ModelError, StageError, TargetError, UsageError
 from edgecnn.measure.machine import describe_machine
+from edgecnn.pipeline.answers import REFERENCE, Answers, Asking, require_count
 from edgecnn.pipeline.context import Options, Outcome, Work, choose_dataset, input_size, read_model, working_on
 from edgecnn.pipeline.export import FLOAT_MODEL
+from edgecnn.pipeline.predict import predict_bundle
 from edgecnn.pipeline.quantize import INT8_MODEL
 from edgecnn.pipeline.report import report_stage
 from edgecnn.pipeline.verdict import Gates, Verdict, check_drop, merge
 from edgecnn.progress import Progress
 from edgecnn.quantization.fusion import audit_fusion
 from edgecnn.quantization.saturation import audit_saturation
-from edgecnn.targets import reference_session, require, running
-from edgecnn.targets.worker_session import WorkerSession
-
-if TYPE_CHECKING:
-    from edgecnn.measure.accuracy import Accuracy
+from edgecnn.targets import reference_session, require
+from edgecnn.targets import target as target_row
+from edgecnn.targets.choice import ALL, choose_targets
 
 #: Chooses the images where not all are asked for.
 SAMPLE_SEED = 0
-#: What the other targets are held against.
-_REFERENCE = "cpu"
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Answers:
-    """Both models' answers to the same images on one target."""
-
-    of_float: "Accuracy"
-    of_int8: "Accuracy"
-    machine: MachineRecord
-    measured_at: datetime
+#: Test images on another target, and on one that is simulated, where the user does not say.
+_ELSEWHERE, _SIMULATED = 1000, 200
 
 
 def validate(
     *,
-    targets: Sequence[str] = (_REFERENCE,),
+    targets: Sequence[str] = (REFERENCE,),
     n_images: int | None = None,
+    allow_cpu_nodes: int = 0,
     gates: Gates | None = None,
     options: Options | None = None,
 ) -> tuple[Outcome, Verdict]:
     """Measure the accuracy of float and int8 on the test images, on each target.
 
     Targets other than this machine's CPU are also held against it, image by image, and int8 is audited for dot
-    products that saturate on x86 CPUs without VNNI.
+    products that saturate on x86 CPUs without VNNI. Of several targets, one that is missing, fails or crashes does not
+    lose the others' figures: it is recorded with its reason, and the verdict is not passed.
 
     Args:
-        targets: rows of the target table.
-        n_images: how many of the test images, chosen by seed; None for all.
+        targets: rows of the target table, or ``all`` for every one that is ready here; CoreML and NNAPI are then
+            predicted as well.
+        n_images: how many of the test images, chosen by seed; None for all on this CPU, 1,000 on other targets and
+            200 on simulators.
+        allow_cpu_nodes: how many nodes of each model the CPU may run in place of a provider that does not take them.
         gates: ``max_drop_pp`` decides the verdict.
         options: bundle (default: the newest), data (default: the bundle's), and so on.
 
     Raises:
-        UsageError: no such target, or less than one image.
-        TargetError: a target is not available here; nothing is measured then.
+        UsageError: no such target, less than one image, or nodes fewer than none.
+        TargetError: the only target is not available here; nothing is measured then.
         DataError: more images are asked for than there are.
         BundleError: a model is missing or was changed.
         StageError: a model gives NaN or infinite logits, or an emulated process fails.
     """
     options = options or Options()
     gates = gates or Gates()
-    for name in targets:
-        require(name)
+    require_count(allow_cpu_nodes)
+    predicting = ALL in targets
+    targets = choose_targets(targets)
+    if len(targets) == 1:
+        require(targets[0])
     with working_on(options.bundle or newest_folder()) as bundle:
         dataset = choose_dataset(options, bundle.manifest, *input_size(bundle, FLOAT_MODEL))
-        outcome = validate_stage(bundle, dataset, options, targets, n_images=n_images, always=True)
+        outcome = validate_stage(
+            bundle,
+            dataset,
+            options,
+            targets,
+            n_images=n_images,
+            allow_cpu_nodes=allow_cpu_nodes,
+            always=True,
+            keep_going=len(targets) > 1,
+        )
+        if predicting:
+            predict_bundle(bundle)
+            outcome = replace(outcome, manifest=bundle.manifest)
         results = [result for result in bundle.manifest.validation if result.target in targets]
-        verdict = Verdict(checks=tuple(check_drop(result, gates) for result in results))
+        failures = tuple(failure for failure in bundle.manifest.validation_failures if failure.target in targets)
+        verdict = Verdict(checks=tuple(check_drop(result, gates) for result in results), failures=failures)
         bundle.amend({"checks": merge(bundle.manifest.checks, verdict.checks)})
         report_stage(bundle)
         return outcome, verdict
@@ -86,25 +97,29 @@ def validate_stage(
     bundle: Bundle,
     dataset: Dataset,
     options: Options,
-    targets: Sequence[str] = (_REFERENCE,),
+    targets: Sequence[str] = (REFERENCE,),
     *,
     n_images: int | None = None,
+    allow_cpu_nodes: int = 0,
     always: bool = False,
+    keep_going: bool = False,
 ) -> Outcome:
     """Validate inside a locked bundle; see :func:`validate`.
 
     Args:
-        n_images: how many of the test images, chosen by seed; None for all.
+        n_images: how many of the test images, chosen by seed; None for each target's own number.
+        allow_cpu_nodes: how many nodes of each model the CPU may run in place of a provider.
         always: measure even if the manifest has these figures: who types ``validate`` wants to see it run.
+        keep_going: whether a target that fails is recorded; else its error is raised.
     """
     models = {
         FLOAT_MODEL: read_model(bundle, FLOAT_MODEL, next_step="edgecnn export model.pt"),
         INT8_MODEL: read_model(bundle, INT8_MODEL, next_step="edgecnn quantize"),
     }
     require_same_classes(bundle, dataset, "validate")
-    images = choose_images(dataset.test, n_images)
+    sizes = sample_sizes(tuple(dict.fromkeys(targets)), n_images, len(dataset.test))
+    images = choose_images(dataset.test, max(sizes.values()))
     machine = describe_machine()
-    sample = {} if images is dataset.test else {"images": len(images), "seed": SAMPLE_SEED}
     work = Work(
         bundle=bundle,
         stage="validate",
@@ -113,16 +128,28 @@ def validate_stage(
             "targets": list(targets),
             "machine": [machine.architecture, machine.cpu],
             "versions": dict(machine.versions),
-            **sample,
+            **_sampled(sizes, len(dataset.test)),
+            **({"allow_cpu_nodes": allow_cpu_nodes} if allow_cpu_nodes else {}),
         },
     )
     if not options.force and not always and work.is_done():
         return work.unchanged()
-    results = _measure(targets, models, images, dataset, options.progress)
-    kept = [old for old in bundle.manifest.validation if old.target not in targets]
+    asking = Asking(models=models, allow_cpu_nodes=allow_cpu_nodes, progress=options.progress)
+    results, failures = _measure(sizes, dataset, asking, keep_going=keep_going)
+    kept = [old for old in bundle.manifest.validation if old.target not in sizes]
+    failed = [old for old in bundle.manifest.validation_failures if old.target not in sizes]
     saturation = audit_saturation(models[INT8_MODEL], name=INT8_MODEL)
     fusion = _audit_fusion(models[INT8_MODEL], images)
-    return work.finish((), {"validation": (*kept, *results), "saturation": saturation, "fusion": fusion})
+    found = {"validation": (*kept, *results), "validation_failures": (*failed, *failures)}
+    return work.finish((), {**found, "saturation": saturation, "fusion": fusion})
+
+
+def _sampled(sizes: Mapping[str, int], available: int) -> dict[str, JsonValue]:
+    """Return the images that are asked for, in words for the record: nothing if it is all of them."""
+    distinct = set(sizes.values())
+    if distinct == {available}:
+        return {}
+    return {"images": distinct.pop() if len(distinct) == 1 else dict(sizes), "seed": SAMPLE_SEED}
 
 
 def _audit_fusion(model: bytes, images: Images) -> FusionRecord:
@@ -149,46 +176,69 @@ def choose_images(test: Images, n: int | None) -> Images:
 
 
 def measure_accuracy(
-    targets: Sequence[str], models: dict[str, bytes], images: Images, dataset: Dataset, progress: Progress
+    targets: Sequence[str],
+    models: dict[str, bytes],
+    n_images: int | None,
+    dataset: Dataset,
+    progress: Progress,
+    *,
+    allow_cpu_nodes: int = 0,
 ) -> list[ValidationResult]:
     """Measure a float and an int8 model, by file name in this order, on each target."""
-    return _measure(targets, models, images, dataset, progress)
+    sizes = sample_sizes(tuple(dict.fromkeys(targets)), n_images, len(dataset.test))
+    asking = Asking(models=models, allow_cpu_nodes=allow_cpu_nodes, progress=progress)
+    return _measure(sizes, dataset, asking, keep_going=False)[0]
+
+
+def sample_sizes(targets: Sequence[str], n_images: int | None, available: int) -> dict[str, int]:
+    """Return how many test images each target answers: as told, else all on this CPU and a sample elsewhere."""
+    if n_images is not None:
+        return dict.fromkeys(targets, n_images)
+    default = {"measured": _ELSEWHERE, "emulated": _ELSEWHERE, "simulated": _SIMULATED}
+    return {
+        name: available if name == REFERENCE else min(available, default[target_row(name).clock_here])
+        for name in targets
+    }
 
 
 def _measure(
-    targets: Sequence[str], models: dict[str, bytes], images: Images, dataset: Dataset, progress: Progress
-) -> list[ValidationResult]:
+    sizes: Mapping[str, int], dataset: Dataset, asking: Asking, *, keep_going: bool
+) -> tuple[list[ValidationResult], list[ValidationFailure]]:
     """Run both models on each target; where there are others than this CPU, on this CPU as well."""
-    wanted = dict.fromkeys(targets)  # someone may say --provider cpu twice
-    others = [name for name in wanted if name != _REFERENCE]
-    answers = {name: _ask(name, models, images, progress) for name in ([_REFERENCE, *others] if others else wanted)}
-    return [_result(name, answers, images, dataset) for name in wanted]
+    results: list[ValidationResult] = []
+    failures: list[ValidationFailure] = []
+    references: dict[int, Answers] = {}
+    for name, n in sizes.items():
+        images = choose_images(dataset.test, n)
+        if n not in references:
+            references[n] = asking.ask(REFERENCE, images)
+        there = references[n]
+        if name != REFERENCE:
+            try:
+                there = asking.ask(name, images)
+            except (TargetError, StageError, ModelError) as error:
+                if not keep_going:
+                    raise
+                failures.append(_failure(name, error))
+                continue
+        results.append(_result(name, there, references[n], images, dataset))
+    return results, failures
 
 
-def _ask(target: str, models: dict[str, bytes], images: Images, progress: Progress) -> _Answers:
-    from edgecnn.measure.accuracy import top1
-
-    found: list[Accuracy] = []
-    machine = None
-    for name, model in models.items():
-        with running(target, model, model_name=name) as session:
-            title = name if target == _REFERENCE else f"{name} on {target}"
-            found.append(top1(session, images, name=title, progress=progress))
-            if isinstance(session, WorkerSession):
-                machine = session.machine
-    return _Answers(
-        of_float=found[0],
-        of_int8=found[1],
-        machine=machine or describe_machine(),
-        measured_at=datetime.now(UTC).replace(microsecond=0),
+def _failure(target: str, error: EdgecnnError) -> ValidationFailure:
+    return ValidationFailure(
+        target=target,
+        reason=error.message,
+        next_step=error.next_step,
+        exit_code=error.exit_code,
+        failed_at=datetime.now(UTC).replace(microsecond=0),
     )
 
 
-def _result(target: str, answers: dict[str, _Answers], images: Images, dataset: Dataset) -> ValidationResult:
+def _result(target: str, there: Answers, reference: Answers, images: Images, dataset: Dataset) -> ValidationResult:
     from edgecnn.measure.accuracy import compare, difference
 
-    there = answers[target]
-    here = answers[_REFERENCE] if target != _REFERENCE else None
+    here = reference if target != REFERENCE else None
     paired = compare(there.of_float, there.of_int8, images)
     sampled = images is not dataset.test
     return ValidationResult(
@@ -209,6 +259,10 @@ def _result(target: str, answers: dict[str, _Answers], images: Images, dataset: 
         data_sha256=dataset.sha256,
         measured_at=there.measured_at,
         machine=there.machine,
+        how=there.how,
+        provider=target_row(target).provider,
+        float_nodes=there.float_nodes,
+        int8_nodes=there.int8_nodes,
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from edgecnn.bundle.manifest import Check, LatencyResult, Manifest, ValidationResult
+from edgecnn.bundle.manifest import Check, LatencyResult, Manifest, ValidationFailure, ValidationResult
 from edgecnn.errors import ExitCode, UsageError
 from edgecnn.pipeline.quantize import INT8_MODEL
 
@@ -37,14 +37,15 @@ class Gates:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """All checks of a command; passed if each of them is."""
+    """All checks of a command, and the targets that it could not check; passed if each is, and there are none."""
 
     checks: tuple[Check, ...]
+    failures: tuple[ValidationFailure, ...] = ()
 
     @property
     def passed(self) -> bool:
-        """Whether every check passed."""
-        return all(check.passed for check in self.checks)
+        """Whether every check passed, and every target answered."""
+        return all(check.passed for check in self.checks) and not self.failures
 
     @property
     def word(self) -> Literal["passed", "failed"]:
@@ -53,7 +54,11 @@ class Verdict:
 
     @property
     def exit_code(self) -> ExitCode:
-        """What the process returns."""
+        """What the process returns: a target that gave no answer goes before a gate that failed."""
+        codes = {failure.exit_code for failure in self.failures}
+        if codes:
+            target = ExitCode.TARGET_UNAVAILABLE
+            return target if target in codes else ExitCode.STAGE_FAILED
         return ExitCode.PASSED if self.passed else ExitCode.GATE_FAILED
 
 

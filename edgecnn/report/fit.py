@@ -7,14 +7,11 @@ from typing import TYPE_CHECKING, Any
 from edgecnn.bundle.manifest import Artifact, Check, FittedRecord, LatencyResult, Manifest, ValidationResult
 from edgecnn.report.latency import latency_items
 from edgecnn.report.saturation import saturation_sentences
+from edgecnn.report.targets import validation_items
 from edgecnn.report.text import (
-    against_cpu_table,
     checks_table,
-    class_table,
-    distinct,
     new_table,
     plain,
-    validation_table,
 )
 
 if TYPE_CHECKING:
@@ -65,10 +62,7 @@ def measured_items(
 ) -> "list[RenderableType]":
     """Return what was just measured of a target's own model."""
     items: list[RenderableType] = [plain(f"{record.model}, made for {record.target} by {record.recipe}")]
-    if validation:
-        items += [validation_table(validation), *(class_table(row) for row in distinct(validation))]
-    if any(row.int8_against_cpu for row in validation):
-        items.append(against_cpu_table(validation))
+    items += validation_items(validation)
     items += latency_items(latency) if latency else []
     return [*items, checks_table(checks)] if checks else items
 

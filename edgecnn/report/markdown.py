@@ -7,6 +7,7 @@ from edgecnn.report.fit import fitted_sentences, proven_on
 from edgecnn.report.fusion import floats_by_reason, fusion_sentence
 from edgecnn.report.prediction import prediction_sentences, provider_name
 from edgecnn.report.saturation import saturation_sentences
+from edgecnn.report.targets import placement
 from edgecnn.report.tuning import UNITS, recommendation_sentence
 
 TEMPLATE = "report.md.jinja"
@@ -42,6 +43,7 @@ def render(manifest: Manifest, *, title: str) -> bytes:
         provider_name=provider_name,
         recommendation_sentence=recommendation_sentence,
         tuning_unit=UNITS.__getitem__,
+        placement=placement,
     ).encode()
 
 

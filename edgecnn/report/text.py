@@ -35,6 +35,7 @@ def validation_table(results: Sequence[ValidationResult]) -> "Table":
     """Return accuracy, float beside int8; the drop is in percentage points."""
     table = new_table("Top-1 accuracy", "target", "float", "int8", "drop", "95% interval", "p", "agree", "images")
     table.collapse_padding = True  # the name of a target and the interval must fit into 80 columns
+    table.show_edge = False
     for result in results:
         table.add_row(
             result.target,
@@ -52,20 +53,6 @@ def validation_table(results: Sequence[ValidationResult]) -> "Table":
 def distinct(results: Sequence[ValidationResult]) -> list[ValidationResult]:
     """Leave out results that repeat an earlier one class by class, as on CPUs that answer alike."""
     return [row for index, row in enumerate(results) if all(row.per_class != old.per_class for old in results[:index])]
-
-
-def against_cpu_table(results: Sequence[ValidationResult]) -> "Table":
-    """Return how the answers on other targets differ from those on this machine's CPU."""
-    columns = ("target", "float flips", "largest", "int8 flips", "largest", "images")
-    table = new_table("Against this CPU: flips, largest logit difference", *columns)
-    table.collapse_padding = True
-    for result in results:
-        before, after = result.float_against_cpu, result.int8_against_cpu
-        if before is not None and after is not None:
-            figures = [(each.argmax_flips, each.max_abs_logit_difference) for each in (before, after)]
-            cells = [text for flips, largest in figures for text in (str(flips), f"{largest:.2g}")]
-            table.add_row(result.target, *cells, str(result.n))
-    return table
 
 
 def saturation_items(record: SaturationRecord) -> "list[RenderableType]":
@@ -109,19 +96,6 @@ def verdict_line(bundle: str, passed: bool) -> "Text":
 
     word = Text("PASSED", style="bold green") if passed else Text("FAILED", style="bold red")
     return Text.assemble(word, f"  report: {bundle}/report.md")
-
-
-def targets_table(rows: Sequence[tuple[str, str, str | None, str]]) -> "Table":
-    """Return each target: name, summary, why it cannot run here, and what would help."""
-    from rich.text import Text
-
-    table = new_table("Targets", "target", "state here", "what it is")
-    for column in table.columns:
-        column.justify = "left"
-    for name, summary, why_not, remedy in rows:
-        state = Text("ready", style="green") if why_not is None else Text(f"{why_not}; {remedy}")
-        table.add_row(name, state, summary)
-    return table
 
 
 def plain(text: str) -> "Text":

@@ -11,9 +11,11 @@ from edgecnn.bundle.manifest import (
     Manifest,
     Record,
     SaturationRecord,
+    ValidationFailure,
     ValidationResult,
 )
 from edgecnn.bundle.measurement import Measurement
+from edgecnn.bundle.prediction import PredictionRecord
 
 Json = dict[str, Any]
 
@@ -28,6 +30,10 @@ _VALIDATION_FIELDS = (
     "p_value",
     "n",
     "n_available",
+    "how",
+    "provider",
+    "float_nodes",
+    "int8_nodes",
 )
 
 
@@ -37,6 +43,8 @@ def validation_view(
     verdict: str,
     saturation: SaturationRecord | None,
     fusion: FusionRecord | None,
+    failures: Sequence[ValidationFailure] = (),
+    predictions: Sequence[PredictionRecord] = (),
 ) -> Json:
     """Return the object of ``edgecnn validate --json``; top-1 is a fraction, drops are in percentage points."""
     rows = [
@@ -55,6 +63,8 @@ def validation_view(
         "bundle": bundle,
         "n": max((result.n for result, _ in results), default=0),
         "results": rows,
+        "failures": [failure.model_dump(mode="json") for failure in failures],
+        "predictions": [prediction.model_dump(mode="json") for prediction in predictions],
         "saturation": _optional(saturation),
         "fusion": _optional(fusion),
         "verdict": verdict,
@@ -113,12 +123,19 @@ def run_view(bundle: str, manifest: Manifest, unchanged: Sequence[str]) -> Json:
     }
 
 
-def targets_view(rows: Sequence[tuple[str, str, str | None, str]]) -> Json:
+def targets_view(rows: Sequence[tuple[str, str, str, str | None, str]]) -> Json:
     """Return the object of ``edgecnn targets``."""
     return {
         "targets": [
-            {"target": name, "summary": summary, "ready": why_not is None, "why_not": why_not, "remedy": remedy}
-            for name, summary, why_not, remedy in rows
+            {
+                "target": name,
+                "summary": summary,
+                "state": state,
+                "ready": why_not is None,
+                "why_not": why_not,
+                "remedy": remedy,
+            }
+            for name, summary, state, why_not, remedy in rows
         ]
     }
 
@@ -131,6 +148,11 @@ def installed_view(name: str, folder: str | None, program: str, *, unchanged: bo
 def demo_page_view(folder: str, bundle: str, files: Mapping[str, int], samples: int, address: str | None) -> Json:
     """Return the object of ``edgecnn demo-page``; ``files`` gives bytes by name."""
     return {"page": folder, "bundle": bundle, "files": dict(files), "samples": samples, "address": address}
+
+
+def all_installed_view(installed: Sequence[Json], failed: Sequence[Json]) -> Json:
+    """Return the object of ``edgecnn targets install all``: what each target's own would be, and the errors."""
+    return {"installed": list(installed), "failures": list(failed)}
 
 
 def error_view(kind: str, message: str, next_step: str, exit_code: int) -> Json:

@@ -6,16 +6,25 @@ if the existing ones do not serve.
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 
 from edgecnn.errors import TargetError, UsageError
 from edgecnn.targets.browser import WASM_ISOLATED, WASM_PLAIN
-from edgecnn.targets.emulator import CORTEX_A53, CORTEX_A76, HASWELL, EmulatedCpu
-from edgecnn.targets.native import NativeSession, missing_provider
+from edgecnn.targets.emulator import CORTEX_A53, CORTEX_A76, HASWELL
+from edgecnn.targets.environments import (
+    OPENVINO,
+    QNN,
+    QNN_ON,
+    QNN_PLUGIN,
+    SOCS,
+    WEBGPU,
+    WEBGPU_PLUGIN,
+    qnn_clock,
+)
+from edgecnn.targets.native import NativeSession
 from edgecnn.targets.node import NODE_WASM, NODE_XNNPACK
-from edgecnn.targets.runtime import Runtime
 from edgecnn.targets.session import Clock, Session
 from edgecnn.targets.session_options import DEFAULT_SESSION
+from edgecnn.targets.target import Target
 from edgecnn.targets.worker_session import WorkerSession
 
 __all__ = [
@@ -30,47 +39,6 @@ __all__ = [
     "running",
     "target",
 ]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Target:
-    """A place a model runs.
-
-    Attributes:
-        provider: ONNX Runtime's name of the execution provider.
-        clock: whether its wall time means anything.
-        summary: what it is, for the table of targets.
-        remedy: what makes it available where it is not.
-        runtime: where it runs if not in this process.
-        provider_options: what the provider is told.
-        native_first: whether the onnxruntime installed here runs it where that has the provider.
-        max_threads: the most that it can be given, or None.
-    """
-
-    provider: str
-    clock: Clock
-    summary: str
-    remedy: str
-    runtime: Runtime | None = None
-    provider_options: Mapping[str, str] = field(default_factory=dict)
-    native_first: bool = False
-    max_threads: int | None = None
-
-    @property
-    def emulated(self) -> EmulatedCpu | None:
-        """The CPU that is emulated, or None where it is a real one."""
-        return self.runtime if isinstance(self.runtime, EmulatedCpu) else None
-
-    @property
-    def place(self) -> Runtime | None:
-        """Where it runs now: its runtime, or None for this process."""
-        native = self.native_first and missing_provider(self.provider) is None
-        return None if native else self.runtime
-
-    def why_not(self) -> str | None:
-        """Return the reason it cannot run here, or None."""
-        place = self.place
-        return missing_provider(self.provider) if place is None else place.why_not()
 
 
 TARGETS: dict[str, Target] = {
@@ -138,25 +106,73 @@ TARGETS: dict[str, Target] = {
         provider="CoreMLExecutionProvider",
         clock="measured",
         summary="Apple's CoreML",
-        remedy="run on macOS, whose onnxruntime wheel has it",
+        remedy="edgecnn targets predict tells how it would cut a model; or run on macOS, whose onnxruntime has it",
     ),
     "nnapi": Target(
         provider="NnapiExecutionProvider",
         clock="measured",
         summary="Android's NNAPI",
-        remedy="run on Android, with an onnxruntime built with --use_nnapi",
+        remedy="edgecnn targets predict tells how it would cut a model; or run on Android, with an onnxruntime built "
+        "with --use_nnapi",
     ),
     "qnn": Target(
         provider="QNNExecutionProvider",
-        clock="measured",
-        summary="Qualcomm's HTP on Snapdragon",
-        remedy="run on Windows or Linux on Snapdragon, with an onnxruntime built with --use_qnn",
+        clock=qnn_clock(),
+        summary="Qualcomm's HTP: on a Snapdragon itself, on x86-64 its simulator, of SM8350 (v68)",
+        remedy="edgecnn targets install qnn",
+        runtime=QNN,
+        native_first=True,
+        plugin=QNN_PLUGIN,
+    ),
+    "qnn@sm8550": Target(
+        provider="QNNExecutionProvider",
+        clock="simulated",
+        summary="Qualcomm's HTP v73 of Snapdragon 8 Gen 2, simulated",
+        remedy="edgecnn targets install qnn",
+        runtime=QNN_ON["SM8550"],
+        provider_options=SOCS["SM8550"],
+        plugin=QNN_PLUGIN,
+        in_all=False,
+    ),
+    "qnn@sm8650": Target(
+        provider="QNNExecutionProvider",
+        clock="simulated",
+        summary="Qualcomm's HTP v75 of Snapdragon 8 Gen 3, simulated",
+        remedy="edgecnn targets install qnn",
+        runtime=QNN_ON["SM8650"],
+        provider_options=SOCS["SM8650"],
+        plugin=QNN_PLUGIN,
+        in_all=False,
+    ),
+    "qnn@sm8750": Target(
+        provider="QNNExecutionProvider",
+        clock="simulated",
+        summary="Qualcomm's HTP v79 of Snapdragon 8 Elite, simulated",
+        remedy="edgecnn targets install qnn",
+        runtime=QNN_ON["SM8750"],
+        provider_options=SOCS["SM8750"],
+        plugin=QNN_PLUGIN,
+        in_all=False,
     ),
     "openvino": Target(
         provider="OpenVINOExecutionProvider",
         clock="measured",
-        summary="Intel's OpenVINO",
-        remedy="pip install onnxruntime-openvino in an environment without onnxruntime",
+        summary="Intel's OpenVINO on this machine's CPU",
+        remedy="edgecnn targets install openvino",
+        runtime=OPENVINO,
+        native_first=True,
+        provider_options={"device_type": "CPU", "precision": "FP32"},
+        threads_option="num_of_threads",
+    ),
+    "webgpu": Target(
+        provider="WebGpuExecutionProvider",
+        clock="simulated",
+        summary="WebGPU: ONNX Runtime's shaders on SwiftShader, a GPU in software",
+        remedy="edgecnn targets install webgpu; as root: apt-get install chromium, which has SwiftShader",
+        runtime=WEBGPU,
+        # Without it onnxruntime-ep-webgpu 0.4.0 gives wrong answers, to int8 models above all.
+        provider_options={"preferredLayout": "NCHW"},
+        plugin=WEBGPU_PLUGIN,
     ),
 }
 
@@ -192,9 +208,9 @@ def require_clock(name: str) -> None:
         UsageError: there is no such target, or it is emulated or simulated.
     """
     row = target(name)
-    if row.clock != "measured":
+    if row.clock_here != "measured":
         raise UsageError(
-            f"{name}: is {row.clock}; how long it takes says nothing of how long the CPU itself would take, "
+            f"{name}: is {row.clock_here}; how long it takes says nothing of how long the CPU itself would take, "
             "so no latency is measured.",
             next_step=f"edgecnn validate --provider {name}; edgecnn tune --target {name} compares by instructions"
             if row.emulated
@@ -211,7 +227,7 @@ def open_session(
     options_name: str = DEFAULT_SESSION,
     allow_cpu_nodes: int = 0,
 ) -> Session:
-    """Open a model on a target, wholly on it: no node may fall back to another provider.
+    """Open a model on a target, wholly on it unless some nodes are allowed to fall back to the CPU.
 
     Args:
         name: row of the target table.
@@ -219,7 +235,7 @@ def open_session(
         model_name: what to call it in a message.
         threads: for its operators.
         options_name: row of the table of session options; one that is not in this process takes the default alone.
-        allow_cpu_nodes: how many nodes the CPU may run, on a target that is not in this process.
+        allow_cpu_nodes: how many nodes that the provider does not take the CPU may run in its place.
 
     Raises:
         UsageError: there is no such target, no such row, or it cannot be given so many threads.
@@ -227,13 +243,13 @@ def open_session(
         ModelError: ONNX Runtime cannot load the model.
     """
     row = require(name)
-    place = row.place
-    if place is not None and row.max_threads is not None and threads > row.max_threads:
-        raise UsageError(
-            f"{name}: takes {row.max_threads} thread at most, found {threads}.",
-            next_step=f"--threads {row.max_threads}",
-        )
-    if place is not None:
+    runtime = row.runtime_here
+    if runtime is not None:
+        if row.max_threads is not None and threads > row.max_threads:
+            raise UsageError(
+                f"{name}: takes {row.max_threads} thread at most, found {threads}.",
+                next_step=f"--threads {row.max_threads}",
+            )
         if options_name != DEFAULT_SESSION:
             raise UsageError(
                 f"{name}: takes the default session options alone, found {options_name!r}.", next_step="edgecnn targets"
@@ -242,20 +258,22 @@ def open_session(
             model,
             model_name=model_name,
             target=name,
-            runtime=place,
+            runtime=runtime,
             clock=row.clock,
             threads=threads,
             provider=row.provider,
-            provider_options=row.provider_options,
+            provider_options=row.options_for(threads),
             allow_cpu_nodes=allow_cpu_nodes,
+            plugin=row.plugin,
         )
     return NativeSession(
         model,
         model_name=model_name,
         provider=row.provider,
-        clock=row.clock,
+        clock=row.clock_here,
         threads=threads,
         options_name=options_name,
+        allow_cpu_nodes=allow_cpu_nodes,
     )
 
 

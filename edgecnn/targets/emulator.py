@@ -58,12 +58,18 @@ class EmulatedCpu:
         """Opening a model optimizes its graph; 64 images of 224x224 take a minute or two on one core."""
         return 900.0
 
-    def why_not(self) -> str | None:
-        """Return why it cannot be emulated here, or None if it can."""
+    def obstacle(self) -> str | None:
+        """Return why nothing that could be installed would help here, or None."""
         if platform.system() != "Linux":
             return f"user-mode emulation needs Linux, this is {platform.system()}"
         if self.cpuinfo is None and platform.machine() != self.architecture:
             return f"it runs this very environment, which is {platform.machine()}, not {self.architecture}"
+        return None
+
+    def why_not(self) -> str | None:
+        """Return why it cannot be emulated here, or None if it can."""
+        if reason := self.obstacle():
+            return reason
         if shutil.which(self.emulator) is None:
             return f"{self.emulator} is not on PATH"
         if self.cpuinfo is not None and not sysroot.prefix(sysroot.folder(), self.name).is_dir():

@@ -1,6 +1,5 @@
 """``edgecnn targets install``: set up what a target needs, wholly or not at all."""
 
-import importlib.metadata
 import shutil
 import sys
 from collections.abc import Callable
@@ -15,9 +14,11 @@ from edgecnn.targets.browser import Chromium
 from edgecnn.targets.building import alone, build_beside, remove_unfinished
 from edgecnn.targets.debian import ForeignPackages, call, install_package
 from edgecnn.targets.emulator import ARM64, PACKAGE, EmulatedCpu
+from edgecnn.targets.environment_install import install_environment, require_pip
 from edgecnn.targets.install_web import install_chromium, install_node
 from edgecnn.targets.instructions import InstructionCounter
 from edgecnn.targets.node import NodeRuntime
+from edgecnn.targets.python_environment import PythonEnvironment
 from edgecnn.targets.qemu_user import find_qemu, install_qemu
 from edgecnn.targets.qemu_user import folder as qemu_folder
 from edgecnn.targets.runtime import Runtime
@@ -100,6 +101,7 @@ def _install_emulated(cpu: EmulatedCpu, progress: Progress, force: bool) -> None
 #: What sets up each kind of runtime: given it, the listener, and whether to make it anew.
 INSTALLERS: tuple[tuple[type, Callable[[Any, Progress, bool], None]], ...] = (
     (EmulatedCpu, _install_emulated),
+    (PythonEnvironment, install_environment),
     (NodeRuntime, install_node),
     (Chromium, install_chromium),
 )
@@ -159,13 +161,7 @@ def _build(root: Path, scratch: Path, cpu: EmulatedCpu, progress: Progress) -> N
 
 
 def _fetch_wheels(site: Path, version: str) -> None:
-    try:
-        importlib.metadata.version("pip")  # looking for its module would set off setuptools' hooks
-    except importlib.metadata.PackageNotFoundError as error:
-        raise TargetError(
-            f"{sys.executable} has no pip, which fetches the wheels for arm64.",
-            next_step=f"{sys.executable} -m ensurepip, then the same command again",
-        ) from error
+    require_pip()
     wheels = sysroot.versions()
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check", "--no-deps"]
     platforms = [word for name in _PLATFORMS for word in ("--platform", name)]

@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 from edgecnn.bundle.manifest import TensorSpec
 from edgecnn.errors import ModelError, StageError, TargetError
 from edgecnn.targets.ort_errors import ort_errors
+from edgecnn.targets.placement import CPU_PROVIDER as CPU_PROVIDER
+from edgecnn.targets.placement import require_provider
 from edgecnn.targets.session import Clock, Feed
 from edgecnn.targets.session_options import DEFAULT_SESSION, session_options
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-CPU_PROVIDER = "CPUExecutionProvider"
 _DTYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8", "tensor(int8)": "int8"}
 _SILENT_LOG = 4  # fatal only: what goes wrong is raised, and warnings would soil stderr
 
@@ -40,6 +41,7 @@ def open_inference_session(
     weights: Mapping[str, bytes] | None = None,
     profile_prefix: str | None = None,
     options_name: str = DEFAULT_SESSION,
+    strict: bool = True,
 ) -> Any:
     """Open an ``onnxruntime.InferenceSession`` that fails where ONNX Runtime would fall back.
 
@@ -52,6 +54,7 @@ def open_inference_session(
         weights: the files that the model keeps weights in, by name; no other file is opened.
         profile_prefix: where ONNX Runtime's profiler writes; None to leave it off, for it slows every node down.
         options_name: row of the table of session options.
+        strict: whether a node that ``provider`` does not take is an error; if not, the CPU runs it.
 
     Raises:
         UsageError: there is no such row.
@@ -74,7 +77,7 @@ def open_inference_session(
         sizes_bytes = [len(content) for content in weights.values()]
         options.add_external_initializers_from_files_in_memory(list(weights), list(weights.values()), sizes_bytes)
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-    if provider != CPU_PROVIDER:
+    if provider != CPU_PROVIDER and strict:
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     try:
         session = onnxruntime.InferenceSession(model, options, providers=[provider])
@@ -142,6 +145,7 @@ class NativeSession:
         threads: int,
         weights: Mapping[str, bytes] | None = None,
         options_name: str = DEFAULT_SESSION,
+        allow_cpu_nodes: int = 0,
     ) -> None:
         self._session = open_inference_session(
             model,
@@ -150,6 +154,7 @@ class NativeSession:
             threads=threads,
             weights=weights,
             options_name=options_name,
+            strict=not allow_cpu_nodes,
         )
         self._model_name = model_name
         self.clock: Clock = clock
@@ -158,11 +163,7 @@ class NativeSession:
         self.nodes_by_provider: dict[str, int] = Counter()
         for subgraph in self._session.get_provider_graph_assignment_info():
             self.nodes_by_provider[subgraph.ep_name] += len(subgraph.get_nodes())
-        if strangers := set(self.nodes_by_provider) - {provider}:
-            raise TargetError(
-                f"{model_name}: {', '.join(sorted(strangers))} runs nodes in place of {provider}.",
-                next_step="run it on cpu, or change the layers it does not take",
-            )
+        require_provider(self.nodes_by_provider, provider, allow_cpu_nodes, name=model_name)
 
     def run(self, batch: Feed) -> NDArray[np.float32]:
         """Map a batch to logits float32 ``[N, classes]``.

@@ -5,12 +5,15 @@ go over stdin and stdout, both ways alike::
 
     b"EDGE" | length of the header, u32 | length of the body, u64 | header, JSON | body, bytes
 
-The worker greets first, then answers one frame with one frame until its stdin ends.
+The worker greets first, then answers one frame with one frame until its stdin ends. ``EDGECNN_VERSIONS_OF`` names
+distributions whose versions it tells as well, with spaces between them.
 """
 
+import importlib
 import json
 import os
 import struct
+import tempfile
 from typing import IO, Any
 
 MAGIC = b"EDGE"
@@ -37,8 +40,11 @@ def main() -> None:
         header, body = received
         try:
             if header["do"] == "open":
-                session = _open(body, header)
-                _send(answers, {"nodes": _nodes_by_provider(session)})
+                session, placement = _open_or_tell_why_not(body, header)
+                _send(answers, placement)
+            elif header["do"] == "context":
+                session, written = _open_through_context(body, header)
+                _send(answers, _placement(session), written)
             elif header["do"] == "count":
                 _count(session, header, body)
                 _send(answers, {})
@@ -61,6 +67,7 @@ def _leave_no_core_file() -> None:
 
 def _greeting() -> Header:
     import platform
+    from importlib.metadata import version
 
     import numpy
     import onnxruntime
@@ -70,6 +77,7 @@ def _greeting() -> Header:
 
     return {
         "machine": platform.machine(),
+        "cpu": _cpu_name() or platform.processor() or platform.machine(),
         "system": f"{platform.system()} {platform.release()}",
         "cores": os.cpu_count() or 1,
         "features": sorted(name for name, present in features.items() if present),
@@ -77,8 +85,34 @@ def _greeting() -> Header:
             "python": platform.python_version(),
             "numpy": numpy.__version__,
             "onnxruntime": onnxruntime.__version__,
+            **{name: version(name) for name in os.environ.get("EDGECNN_VERSIONS_OF", "").split()},
         },
     }
+
+
+def _cpu_name() -> str | None:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:  # noqa: PTH123
+            return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), None)
+    except OSError:
+        return None
+
+
+def _open_or_tell_why_not(model: bytes, header: Header) -> tuple[Any, Header]:
+    """Open a model, or say which nodes the provider leaves to others, and open nothing."""
+    import time
+
+    started = time.perf_counter()
+    try:
+        session = _open(model, header)
+    except Exception:
+        if header.get("provider", CPU_PROVIDER) == CPU_PROVIDER or not header.get("strict", True):
+            raise
+        placement = _placement(_open(model, {**header, "strict": False}))
+        if set(placement["nodes"]) == {header["provider"]}:
+            raise  # it takes every node: something else is wrong
+        return None, placement
+    return session, {"open_us": (time.perf_counter() - started) * 1e6, **_placement(session)}
 
 
 def _open(model: bytes, header: Header) -> Any:
@@ -93,34 +127,79 @@ def _open(model: bytes, header: Header) -> Any:
     options.intra_op_num_threads = header["threads"]
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
-    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    entries = {"session.record_ep_graph_assignment_info": "1", **header.get("entries", {})}
     if told := header.get("options"):
         options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, told["level"])
-        for key, value in told["entries"].items():
-            options.add_session_config_entry(key, value)
+        entries |= told["entries"]
         for name, setting in told["attributes"].items():
             setattr(options, name, setting)
     provider = header.get("provider", CPU_PROVIDER)
     if provider != CPU_PROVIDER and header.get("strict", True):
-        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-    providers = [(provider, header.get("provider_options", {}))]
-    session = onnxruntime.InferenceSession(model, options, providers=providers)
+        entries["session.disable_cpu_ep_fallback"] = "1"
+    for key, value in entries.items():
+        options.add_session_config_entry(key, value)
+    if plugin := header.get("plugin"):
+        # Named in providers=[...], a plugin's provider is passed over in silence.
+        options.add_provider_for_devices(*_device(provider, plugin, header.get("provider_options", {})))
+        session = onnxruntime.InferenceSession(model, options)
+    else:
+        providers = [(provider, header.get("provider_options", {}))]
+        session = onnxruntime.InferenceSession(model, options, providers=providers)
     session.disable_fallback()
     return session
 
 
-def _nodes_by_provider(session: Any) -> dict[str, int]:
+def _device(provider: str, plugin: Header, provider_options: Header) -> tuple[list[Any], Header]:
+    """Register a plugin's library, once, and return a device of it, a real one before a CPU, and its options.
+
+    ``paths`` names functions of the plugin's module by the option that is given what they return.
+    """
+    import onnxruntime
+
+    module = importlib.import_module(plugin["module"])
+    offered = [device for device in onnxruntime.get_ep_devices() if device.ep_name == provider]
+    if not offered:
+        onnxruntime.register_execution_provider_library(provider, module.get_library_path())
+        offered = [device for device in onnxruntime.get_ep_devices() if device.ep_name == provider]
+    if not offered:
+        raise RuntimeError(f"{plugin['module']} finds no device for {provider}")
+    offered.sort(key=lambda device: str(device.device.type).endswith("CPU"))
+    paths = {option: getattr(module, function)() for option, function in plugin["paths"].items()}
+    return offered[:1], {**provider_options, **paths}
+
+
+def _open_through_context(model: bytes, header: Header) -> tuple[Any, bytes]:
+    """Have the provider write what it compiled, and open that: as a device would, without the model."""
+    with tempfile.TemporaryDirectory() as folder:
+        place = os.path.join(folder, "context.onnx")  # noqa: PTH118 - a pathlib less to import under emulation
+        told = {"ep.context_enable": "1", "ep.context_file_path": place, "ep.context_embed_mode": "1"}
+        _open(model, {**header, "entries": told})
+        with open(place, "rb") as file:  # noqa: PTH123
+            written = file.read()
+    return _open(written, header), written
+
+
+def _placement(session: Any) -> Header:
+    """Return how many nodes each provider runs, and of which operators, as the session itself says it."""
     nodes: dict[str, int] = {}
+    operators: dict[str, set[str]] = {}
     for subgraph in session.get_provider_graph_assignment_info():
-        nodes[subgraph.ep_name] = nodes.get(subgraph.ep_name, 0) + len(subgraph.get_nodes())
-    return nodes
+        found = subgraph.get_nodes()
+        nodes[subgraph.ep_name] = nodes.get(subgraph.ep_name, 0) + len(found)
+        operators.setdefault(subgraph.ep_name, set()).update(node.op_type for node in found)
+    return {"nodes": nodes, "operators": {name: sorted(kinds) for name, kinds in operators.items()}}
 
 
 def _run(session: Any, header: Header, body: bytes) -> Any:
+    """Run a batch; where the session's own is fixed and smaller, piece by piece."""
     import numpy
 
     batch = numpy.frombuffer(body, header["dtype"]).reshape(header["shape"])
-    (logits,) = session.run(None, {header["input"]: batch})
+    fixed = session.get_inputs()[0].shape[0]
+    pieces = [batch]
+    if isinstance(fixed, int) and len(batch) > fixed and len(batch) % fixed == 0:
+        pieces = numpy.split(batch, len(batch) // fixed)
+    logits = numpy.concatenate([session.run(None, {header["input"]: piece})[0] for piece in pieces])
     return numpy.ascontiguousarray(logits, "<f4")
 
 

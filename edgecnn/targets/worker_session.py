@@ -11,6 +11,8 @@ from edgecnn.bundle.manifest import MachineRecord
 from edgecnn.errors import StageError, TargetError
 from edgecnn.targets.emulator import TELLING_FEATURES
 from edgecnn.targets.native import CPU_PROVIDER, NativeSession
+from edgecnn.targets.placement import require_provider
+from edgecnn.targets.plugin import Plugin
 from edgecnn.targets.runtime import Runtime
 from edgecnn.targets.session import Clock, Feed
 from edgecnn.targets.worker import Header
@@ -30,7 +32,7 @@ class WorkerSession:
     def __init__(
         self, model: bytes, *, model_name: str, target: str, runtime: Runtime, clock: Clock, threads: int = 1,
         provider: str = CPU_PROVIDER, provider_options: Mapping[str, str] | None = None, allow_cpu_nodes: int = 0,
-        command: Sequence[str] | None = None, call_limit_s: float | None = None,
+        plugin: Plugin | None = None, command: Sequence[str] | None = None, call_limit_s: float | None = None,
     ) -> None:  # fmt: skip
         here = NativeSession(model, model_name=model_name, provider=CPU_PROVIDER, clock="measured", threads=1)
         self.input, self.output = here.input, here.output
@@ -38,15 +40,44 @@ class WorkerSession:
         self._name = f"{model_name} on {target}"
         self._call_limit_s = call_limit_s or runtime.call_limit_s
         self._worker = WorkerProcess(command or runtime.command(), environment=runtime.environment(), name=self._name)
-        told = {"provider": provider, "provider_options": dict(provider_options or {}), "strict": not allow_cpu_nodes}
+        self._provider, self._allow_cpu_nodes = provider, allow_cpu_nodes
+        self._opening: Header = {
+            "threads": threads,
+            "provider": provider,
+            "provider_options": dict(provider_options or {}),
+            "strict": not allow_cpu_nodes,
+            **({"plugin": plugin.words()} if plugin else {}),
+        }
+        self.nodes_by_provider: dict[str, int] = {}
+        #: How long the runtime there took to open the model, if it tells: without starting its process.
+        self.load_us: float | None = None
         try:
             self.machine = greet(self._worker, runtime, target)
-            answer, _ = self._ask({"do": "open", "threads": threads, **told}, runtime.adapt(model))
-            self.nodes_by_provider: dict[str, int] = answer["nodes"]
-            require_provider(self.nodes_by_provider, provider, allow_cpu_nodes, name=self._name)
+            self._adapted = runtime.adapt(model)
+            self._open("open")
         except BaseException:
             self.close()
             raise
+
+    def _open(self, how: str) -> bytes:
+        answer, body = self._ask({"do": how, **self._opening}, self._adapted)
+        self.nodes_by_provider, self.load_us = answer["nodes"], answer.get("open_us")
+        require_provider(
+            self.nodes_by_provider,
+            self._provider,
+            self._allow_cpu_nodes,
+            name=self._name,
+            operators=answer.get("operators"),
+        )
+        return body
+
+    def reopen_from_context(self) -> bytes:
+        """Have the provider write what it compiled, run that from now on, and return it: an ONNX file for this target.
+
+        Raises:
+            StageError: the provider cannot write it, or not open it again.
+        """
+        return self._open("context")
 
     def run(self, batch: Feed) -> NDArray[np.float32]:
         """Map a batch to logits float32 ``[N, classes]``.
@@ -104,29 +135,6 @@ class RemoteCall:
     def time(self, calls: int) -> NDArray[np.float64]:
         """Return the microseconds of each of some calls."""
         return self._session.time_calls(self._batch, calls)
-
-
-def require_provider(nodes: Mapping[str, int], provider: str, allow_cpu_nodes: int, *, name: str) -> None:
-    """Refuse a session in which the provider that was asked for runs nothing, or others run more than was allowed.
-
-    Raises:
-        TargetError: it does.
-    """
-    if not nodes.get(provider):
-        raise TargetError(
-            f"{name}: {provider} runs no node; {_named(nodes)}.",
-            next_step="run it on cpu, or change the layers it does not take",
-        )
-    strangers = {other: count for other, count in nodes.items() if other != provider}
-    if sum(strangers.values()) > allow_cpu_nodes or set(strangers) - {CPU_PROVIDER}:
-        raise TargetError(
-            f"{name}: {_named(strangers)} in place of {provider}.",
-            next_step=f"--allow-cpu-nodes {sum(strangers.values())} accepts that; or change layers it does not take",
-        )
-
-
-def _named(nodes: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} runs {count}" for name, count in sorted(nodes.items())) or "nothing runs"
 
 
 def greet(worker: WorkerProcess, runtime: Runtime, target: str) -> MachineRecord:

@@ -21,6 +21,7 @@ from edgecnn.pipeline.quantize import quantize
 from edgecnn.pipeline.verdict import Gates
 from edgecnn.targets import TARGETS, Session, open_session
 from tests.bundles import fast_model, latency_result, missing_target, plant, read_manifest, slow_model, snapshot
+from tests.environments import fake_environment, make, plant_environment
 from tests.tunings import recommendation_record
 
 QUICK = BenchSettings(pairs=6, rounds=1, seconds=0.1)
@@ -200,10 +201,10 @@ def test_the_made_up_result_of_these_tests_is_a_valid_one() -> None:
     assert latency_result().model_dump(mode="json", by_alias=True)["float"]["p50_us"] == 23.51
 
 
-@pytest.mark.parametrize("name", [name for name, row in TARGETS.items() if row.clock != "measured"])
+@pytest.mark.parametrize("name", [name for name, row in TARGETS.items() if row.clock_here != "measured"])
 def test_no_latency_is_given_for_a_target_without_a_clock(bundle_copy: Path, name: str) -> None:
     before = snapshot(bundle_copy)
-    with pytest.raises(UsageError, match=f"{name}: is emulated; .*no latency is measured") as caught:
+    with pytest.raises(UsageError, match=f"{name}: is {TARGETS[name].clock}; .*no latency is measured") as caught:
         bench(targets=["cpu", name], settings=QUICK, options=Options(bundle=bundle_copy))
     assert caught.value.exit_code == 2
     assert f"edgecnn validate --provider {name}" in caught.value.next_step
@@ -230,11 +231,44 @@ def test_int8_is_opened_as_its_tuning_recommends(
         bundle.amend({"recommendation": own.model_copy(update=update)})
     opened: set[tuple[str, str]] = set()
 
-    def watch(target: str, model: bytes, *, model_name: str, threads: int, options_name: str) -> Session:
+    def watch(target: str, model: bytes, *, model_name: str, options_name: str, **more: int) -> Session:
         opened.add((model_name, options_name))
-        return open_session(target, model, model_name=model_name, threads=threads, options_name=options_name)
+        return open_session(target, model, model_name=model_name, options_name=options_name, **more)
 
     monkeypatch.setattr("edgecnn.pipeline.bench.open_session", watch)
     _, (found,), _ = bench(settings=QUICK, options=Options(bundle=bundle_copy))
     assert opened == {("float.onnx", "default"), ("int8.onnx", session)}
     assert found.int8_session == session
+
+
+# Targets in a process of their own.
+
+
+def test_a_target_elsewhere_is_timed_there_and_its_memory_is_not_known(
+    bundle_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGECNN_CACHE", str(tmp_path / "cache"))
+    environment = fake_environment()
+    make(environment)
+    name = plant_environment(monkeypatch, environment, clock="measured")
+    _, (found,), _ = bench(targets=[name], settings=QUICK, options=Options(bundle=bundle_copy))
+    assert (found.target, found.clock) == (name, "measured")
+    assert found.float_latency.p50_us > 0
+    assert found.float_startup is not None
+    assert (found.float_startup.peak_memory_bytes, found.float_startup.runtime_memory_bytes) == (None, None)
+    assert 0 < found.float_startup.load_us < 60e6
+    assert found.machine.versions.keys() == {"python", "numpy", "onnxruntime"}
+
+
+def test_a_target_that_fails_does_not_lose_the_others_latency(
+    bundle_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGECNN_CACHE", str(tmp_path / "cache"))
+    environment = fake_environment()
+    make(environment, script="#!/bin/sh\necho no licence >&2; exit 1\n")
+    name = plant_environment(monkeypatch, environment, clock="measured")
+    with pytest.raises(TargetError, match="no licence"):
+        bench(targets=[name, "cpu"], settings=QUICK, options=Options(bundle=bundle_copy))
+    assert [row.target for row in read_manifest(bundle_copy).latency if row.target == "cpu"] == ["cpu"]
+    with pytest.raises(TargetError, match="no licence"):
+        bench(targets=[name], settings=QUICK, options=Options(bundle=bundle_copy))

@@ -1,5 +1,6 @@
 """Stage 5: is int8 as right as float? On the same test images, paired."""
 
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -16,10 +17,10 @@ from edgecnn.measure import accuracy
 from edgecnn.pipeline.context import Options, Outcome
 from edgecnn.pipeline.quantize import quantize
 from edgecnn.pipeline.quantize_settings import QuantizeSettings
-from edgecnn.pipeline.validate import choose_images, validate
+from edgecnn.pipeline.validate import choose_images, sample_sizes, validate
 from edgecnn.pipeline.verdict import Gates, Verdict
 from edgecnn.progress import Progress
-from edgecnn.targets import TARGETS, Session
+from edgecnn.targets import TARGETS, Clock, Session, Target
 from tests.bundles import fast_model, missing_target, nan_model, plant, read_manifest, save_npz, scramble_int8, snapshot
 from tests.emulation import needs_haswell, plant_target
 
@@ -160,7 +161,7 @@ def test_a_target_that_is_not_here_changes_nothing(bundle_copy: Path) -> None:
     before = snapshot(bundle_copy)
     target = missing_target()
     with pytest.raises(TargetError, match=f"{target}: not available here: .*{TARGETS[target].provider}") as caught:
-        validate(targets=["cpu", target], options=Options(bundle=bundle_copy))
+        validate(targets=[target], options=Options(bundle=bundle_copy))
     assert caught.value.exit_code == 5
     assert caught.value.next_step
     assert snapshot(bundle_copy) == before
@@ -241,6 +242,8 @@ def test_this_cpu_is_asked_even_if_only_another_is_named(
         assert difference is not None
         assert difference.argmax_flips == (logits.argmax(1) != turned.argmax(1)).sum() > 100
         assert difference.max_abs_logit_difference == pytest.approx(np.abs(logits - turned).max(), rel=1e-4)
+        here = (logits.argmax(1) == test.labels).mean()
+        assert difference.top1_change_pp == pytest.approx(100 * (top1 - here))
         assert top1 == pytest.approx((turned.argmax(1) == test.labels).mean())
 
 
@@ -251,10 +254,121 @@ def test_an_emulator_that_crashes_changes_nothing(
     name = plant_target(tmp_path / "bin", monkeypatch, script)
     before = snapshot(bundle_copy)
     with pytest.raises(TargetError, match=r"SIGILL|no such CPU") as caught:
-        validate(targets=["cpu", name], options=Options(bundle=bundle_copy))
+        validate(targets=[name], options=Options(bundle=bundle_copy))
     assert caught.value.exit_code == 5
     assert f"targets install {name}" in caught.value.next_step
     assert snapshot(bundle_copy) == before
+
+
+#: A CPU whose process dies in the middle: at the second batch.
+_DIES = """#!{python}
+import os, sys
+source = open(sys.argv[-1]).read().replace(
+    "def _run(session: Any, header: Header, body: bytes) -> Any:",
+    "count = []\\ndef _run(session, header, body):\\n    count.append(1)\\n"
+    "    if len(count) > 1: os.kill(os.getpid(), 11)",
+)
+exec(compile(source, "worker", "exec"), {{"__name__": "__main__"}})
+"""
+
+
+def test_a_target_that_crashes_in_the_middle_does_not_lose_the_others_figures(
+    bundle_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = plant_target(tmp_path / "bin", monkeypatch, _DIES.format(python=sys.executable))
+    gates = Gates(max_drop_pp=100)
+    outcome, verdict = validate(targets=[name, "cpu"], gates=gates, options=Options(bundle=bundle_copy))
+    assert [row.target for row in outcome.manifest.validation] == ["cpu"]
+    (failure,) = verdict.failures
+    assert (failure.target, failure.exit_code) == (name, 4)
+    assert "SIGSEGV" in failure.reason
+    assert failure.next_step
+    assert (verdict.passed, verdict.exit_code) == (False, 4)
+    manifest = read_manifest(bundle_copy)
+    assert manifest.validation_failures == verdict.failures
+    report = (bundle_copy / "report.md").read_text()
+    assert "Targets without figures" in report
+    assert "SIGSEGV" in report
+
+
+def test_what_failed_is_forgotten_once_it_does_not(
+    bundle_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = plant_target(tmp_path / "bin", monkeypatch, _DIES.format(python=sys.executable))
+    options = Options(bundle=bundle_copy)
+    missing = missing_target()
+    _, before = validate(targets=["cpu", name, missing], options=options)
+    assert [failure.target for failure in before.failures] == [name, missing]
+    assert before.exit_code == 5, "one that is missing goes before one that fails"
+    plant_target(tmp_path / "bin", monkeypatch)
+    outcome, after = validate(targets=["cpu", name], gates=Gates(max_drop_pp=100), options=options)
+    assert after.failures == ()
+    assert after.exit_code == 0
+    assert [row.target for row in outcome.manifest.validation] == ["cpu", name]
+    assert [failure.target for failure in outcome.manifest.validation_failures] == [missing]
+
+
+def test_a_target_that_failed_later_loses_its_old_figures(
+    bundle_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = plant_target(tmp_path / "bin", monkeypatch)
+    validate(targets=["cpu", name], options=Options(bundle=bundle_copy))
+    plant_target(tmp_path / "bin", monkeypatch, _DIES.format(python=sys.executable))
+    outcome, _ = validate(targets=["cpu", name], options=Options(bundle=bundle_copy))
+    assert [row.target for row in outcome.manifest.validation] == ["cpu"]
+
+
+def test_all_means_every_target_that_is_ready(
+    bundle_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = plant_target(tmp_path / "bin", monkeypatch)
+    ready = [TARGETS["cpu"], TARGETS[name]]
+    monkeypatch.setattr(Target, "why_not", lambda self: None if self in ready else "no")
+    outcome, verdict = validate(targets=["all"], gates=Gates(max_drop_pp=100), options=Options(bundle=bundle_copy))
+    assert [row.target for row in outcome.manifest.validation] == ["cpu", name]
+    assert verdict.failures == ()
+
+
+def test_a_result_says_how_it_was_had_and_where_each_node_ran(
+    bundle_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = plant_target(tmp_path / "bin", monkeypatch)
+    outcome, _ = validate(targets=["cpu", name], options=Options(bundle=bundle_copy))
+    here, there = outcome.manifest.validation
+    assert (here.how, there.how) == ("measured", "emulated")
+    for found in (here, there):
+        assert found.provider == "CPUExecutionProvider"
+        assert found.float_nodes.keys() == found.int8_nodes.keys() == {"CPUExecutionProvider"}
+        assert found.int8_nodes["CPUExecutionProvider"] > found.float_nodes["CPUExecutionProvider"] > 5
+
+
+@pytest.mark.parametrize(
+    ("clock", "n_images", "available", "expected"),
+    [
+        ("emulated", None, 10_000, 1000),
+        ("simulated", None, 10_000, 200),
+        ("measured", None, 10_000, 1000),
+        ("simulated", None, 150, 150),
+        ("emulated", 77, 10_000, 77),
+    ],
+)
+def test_elsewhere_a_sample_is_answered_where_the_user_does_not_say(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    clock: Clock,
+    n_images: int | None,
+    available: int,
+    expected: int,
+) -> None:
+    name = plant_target(tmp_path / "bin", monkeypatch)
+    monkeypatch.setitem(TARGETS, name, dataclasses.replace(TARGETS[name], clock=clock))
+    found = sample_sizes(["cpu", name], n_images, available)
+    assert found == {"cpu": n_images or available, name: expected}
+
+
+def test_fewer_nodes_than_none_are_not_allowed(bundle_copy: Path) -> None:
+    with pytest.raises(UsageError, match="--allow-cpu-nodes must not be below 0, found -1"):
+        validate(allow_cpu_nodes=-1, options=Options(bundle=bundle_copy))
 
 
 def test_an_emulator_that_is_not_here_is_missed_before_anything_is_measured(
@@ -263,7 +377,7 @@ def test_an_emulator_that_is_not_here_is_missed_before_anything_is_measured(
     monkeypatch.setenv("PATH", "/nowhere")
     before = snapshot(bundle_copy)
     with pytest.raises(TargetError, match="cpu@haswell: not available here: ") as caught:
-        validate(targets=["cpu", "cpu@haswell"], options=Options(bundle=bundle_copy))
+        validate(targets=["cpu@haswell"], options=Options(bundle=bundle_copy))
     assert "edgecnn targets install cpu@haswell" in caught.value.next_step
     assert "apt-get install qemu-user-static" in caught.value.next_step
     assert snapshot(bundle_copy) == before
@@ -339,7 +453,7 @@ def test_the_default_recipe_answers_alike_on_a_haswell_and_the_full_one_does_not
         return outcome.manifest.validation[-1]
 
     safe = on_haswell()
-    assert safe.int8_against_cpu == Difference(argmax_flips=0, max_abs_logit_difference=0)
+    assert safe.int8_against_cpu == Difference(argmax_flips=0, max_abs_logit_difference=0, top1_change_pp=0)
     assert safe.machine.cpu_features == ("AVX2", "FMA3")
     quantize(
         settings=QuantizeSettings(recipe="u8s8-perchannel-minmax", n_images=64), options=Options(bundle=bundle_copy)
@@ -348,3 +462,23 @@ def test_the_default_recipe_answers_alike_on_a_haswell_and_the_full_one_does_not
     assert unsafe.int8_against_cpu is not None
     assert unsafe.int8_against_cpu.max_abs_logit_difference > 0
     assert unsafe.float_against_cpu == safe.float_against_cpu
+
+
+# Targets that are only predicted.
+
+
+def test_all_targets_are_those_that_are_ready_and_those_that_are_predicted(bundle_copy: Path) -> None:
+    outcome, _ = validate(targets=["all"], n_images=20, options=Options(bundle=bundle_copy))
+    assert {one.target for one in outcome.manifest.predictions} == {"coreml", "nnapi"}
+    assert {one.model for one in outcome.manifest.predictions} == {"float.onnx", "int8.onnx"}
+    assert read_manifest(bundle_copy).predictions == outcome.manifest.predictions
+    assert "Predicted, not run" in (bundle_copy / "report.md").read_text()
+
+
+@pytest.mark.parametrize("name", ["coreml", "nnapi"])
+def test_one_that_cannot_run_here_names_what_predicts_it(bundle_copy: Path, name: str) -> None:
+    with pytest.raises(TargetError) as caught:
+        validate(targets=[name], options=Options(bundle=bundle_copy))
+    assert "edgecnn targets predict" in caught.value.next_step
+    _, verdict = validate(targets=["cpu", name], n_images=20, options=Options(bundle=bundle_copy))
+    assert [(one.target, one.next_step) for one in verdict.failures] == [(name, caught.value.next_step)]

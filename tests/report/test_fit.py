@@ -103,7 +103,7 @@ def test_what_was_just_measured_is_shown_with_its_gate() -> None:
     check = Check(name="accuracy drop on qnn, int8-qnn.onnx", measured=0.4, limit=1, unit="points", passed=True)
     text = printed(list(measured_items(fitted_record(), [emulated_result()], [], [check])))
     assert "int8-qnn.onnx, made for qnn by u16s8-perchannel-mse" in text
-    assert "Against this CPU" in text
+    assert "against this CPU" in text
     assert check.name in text
     assert "Latency" not in text
     assert "41.3" not in printed(list(measured_items(fitted_record(), [], [latency_result()], [])))

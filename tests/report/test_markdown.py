@@ -179,7 +179,7 @@ def test_no_text_of_a_stranger_becomes_markup() -> None:
 def test_a_target_elsewhere_is_held_against_the_cpu_and_says_on_how_many_images() -> None:
     manifest = fixed_manifest().model_copy(update={"validation": (validation_result(), emulated_result())})
     report = render(manifest, title="cats").decode()
-    assert "| cpu@haswell | 8123 | 7 | 0.012 | 2763 | 1.2 |" in report
+    assert "| cpu@haswell | emulated | 8123 | 13+0 | 37+0 | -0.07 | +3.21 | 7 | 0.012 | 2763 | 1.2 |" in report
     assert "| cpu | 8123 |" not in report
     assert "| 96.54% | 8123 of 9001 |" in report
     assert "| 96.54% | 8123 |" in report

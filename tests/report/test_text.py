@@ -7,6 +7,7 @@ from rich.console import Console
 
 from edgecnn.bundle.manifest import Check
 from edgecnn.report import text
+from edgecnn.report.targets import comparison_table
 from edgecnn.targets import TARGETS
 from tests.bundles import emulated_result, fixed_manifest, saturation_record, validation_result
 from tests.terminal import shown
@@ -33,20 +34,13 @@ def test_some_of_the_images_are_not_all() -> None:
 
 def test_the_longest_target_and_its_figures_fit_into_80_columns() -> None:
     results = [emulated_result().model_copy(update={"target": name}) for name in TARGETS]
-    for table in (text.validation_table(results), text.against_cpu_table(results)):
+    for table in (text.validation_table(results), comparison_table(results)):
         console = Console(file=io.StringIO(), width=80, markup=False, emoji=False, highlight=False)
         console.print(table)
         assert isinstance(console.file, io.StringIO)
         found = console.file.getvalue()
         assert "…" not in found
         assert all(name in found for name in TARGETS)
-
-
-def test_what_another_cpu_answers_is_held_against_this_one() -> None:
-    lines = shown(text.against_cpu_table([validation_result(), emulated_result()])).splitlines()
-    assert lines[0] == "Against this CPU: flips, largest logit difference"
-    assert lines[-1] == "cpu@haswell 7 0.012 2763 1.2 8123"
-    assert len(lines) == 4, "this machine's CPU is not held against itself"
 
 
 def test_a_table_by_class_is_not_repeated_for_a_cpu_that_answers_alike() -> None:
@@ -103,11 +97,3 @@ def test_checks_show_what_was_measured_and_asked() -> None:
 @pytest.mark.parametrize(("passed", "word"), [(True, "PASSED"), (False, "FAILED")])
 def test_the_last_line_says_the_verdict_and_where_the_report_is(passed: bool, word: str) -> None:
     assert text.verdict_line("models[v2]", passed).plain == f"{word}  report: models[v2]/report.md"
-
-
-def test_a_target_that_cannot_run_says_why_and_what_would_help() -> None:
-    found = shown(
-        text.targets_table([("cpu", "this CPU", None, ""), ("qnn", "a phone", "no such provider", "buy one")])
-    )
-    assert "cpu ready this CPU" in found
-    assert "qnn no such provider; buy one a phone" in found

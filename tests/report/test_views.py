@@ -19,6 +19,7 @@ from tests.bundles import (
     operator_profile,
     saturation_record,
     tiny_result,
+    validation_failure,
     validation_result,
 )
 from tests.tunings import recommendation_record
@@ -30,13 +31,13 @@ def test_validation_has_exactly_its_fields() -> None:
     (result,) = fixed_manifest().validation
     check = check_drop(result, Gates(max_drop_pp=0.5))
     view = views.validation_view("artifacts/x", [(result, check)], "passed", None, None)
-    assert view.keys() == {"bundle", "n", "results", "saturation", "fusion", "verdict"}
+    assert view.keys() == {"bundle", "n", "results", "failures", "predictions", "saturation", "fusion", "verdict"}
     assert (view["saturation"], view["fusion"]) == (None, None)
     (row,) = view["results"]
     assert row.keys() == {
         "target", "float_top1", "int8_top1", "drop_pp", "drop_pp_low", "drop_pp_high",
         "agreement", "p_value", "n", "n_available", "passed", "max_drop_pp", "per_class",
-        "float_against_cpu", "int8_against_cpu", "machine",
+        "float_against_cpu", "int8_against_cpu", "machine", "how", "provider", "float_nodes", "int8_nodes",
     }  # fmt: skip
     assert row["per_class"][0].keys() == {"name", "n", "float_top1", "int8_top1", "drop_pp"}
     assert (view["bundle"], view["n"], view["verdict"]) == ("artifacts/x", 8123, "passed")
@@ -56,8 +57,10 @@ def test_a_target_elsewhere_is_held_against_this_cpu() -> None:
         "b", [(result, check_drop(result, Gates()))], "passed", saturation_record(), fusion_record()
     )
     (row,) = view["results"]
-    assert row["float_against_cpu"] == {"argmax_flips": 7, "max_abs_logit_difference": 0.0123}
-    assert row["int8_against_cpu"] == {"argmax_flips": 2763, "max_abs_logit_difference": 1.2345}
+    expected = {"argmax_flips": 7, "max_abs_logit_difference": 0.0123, "top1_change_pp": -0.0731}
+    assert row["float_against_cpu"] == expected
+    assert row["int8_against_cpu"]["argmax_flips"] == 2763
+    assert (row["how"], row["int8_nodes"]) == ("emulated", {"CPUExecutionProvider": 37})
     assert (row["n"], row["n_available"]) == (8123, 9001)
     assert row["machine"]["cpu"] == "Example CPU @ 2.50GHz"
     assert view["saturation"]["layers"][1]["outputs_that_can_saturate"] == 5
@@ -156,13 +159,16 @@ def test_a_run_shows_everything_and_its_verdict() -> None:
 
 
 def test_targets_say_whether_they_are_ready() -> None:
-    view = views.targets_view([("cpu", "this CPU", None, "x"), ("qnn", "a phone", "not here", "buy one")])
-    assert view == {
-        "targets": [
-            {"target": "cpu", "summary": "this CPU", "ready": True, "why_not": None, "remedy": "x"},
-            {"target": "qnn", "summary": "a phone", "ready": False, "why_not": "not here", "remedy": "buy one"},
-        ]
-    }
+    rows = [
+        ("cpu", "this CPU", "ready", None, "x"),
+        ("qnn", "a phone", "installable", "not here", "edgecnn targets install qnn"),
+    ]
+    first, second = views.targets_view(rows)["targets"]
+    assert first == {
+        "target": "cpu", "summary": "this CPU", "state": "ready", "ready": True, "why_not": None, "remedy": "x"
+    }  # fmt: skip
+    assert (second["state"], second["ready"], second["why_not"]) == ("installable", False, "not here")
+    assert second["remedy"] == "edgecnn targets install qnn"
 
 
 def test_an_error_is_an_object_of_its_own() -> None:
@@ -179,7 +185,10 @@ def test_an_error_is_an_object_of_its_own() -> None:
             "passed",
             saturation_record(),
             fusion_record(),
+            [validation_failure()],
         ),
+        views.targets_view([("cpu", "this CPU", "ready", None, "x")]),
+        views.all_installed_view([], []),
         views.installed_view("cpu@haswell", None, "/usr/bin/qemu", unchanged=True),
         views.latency_view(
             "b", measurement(full_latency_result(), profiles=(operator_profile(),), protocol=tiny_result())
@@ -195,7 +204,8 @@ def test_every_view_is_json_and_every_field_is_documented(view: views.Json) -> N
     nested = [row["int8_against_cpu"] for row in view.get("results", []) if row.get("int8_against_cpu")]
     audited = [view["saturation"], *view["saturation"]["layers"]] if view.get("saturation") else []
     fused = [view["fusion"], *view["fusion"]["unfused"]] if view.get("fusion") else []
-    for row in (view, *view.get("results", []), *nested, *audited, *fused, *measured(view), *compared(view)):
+    told = [*view.get("failures", []), *view.get("targets", [])]
+    for row in (view, *told, *view.get("results", []), *nested, *audited, *fused, *measured(view), *compared(view)):
         assert [name for name in row if f'"{name}"' not in document] == []
 
 

@@ -62,7 +62,7 @@ def test_calls_are_timed_where_they_happen(tmp_path: Path) -> None:
 def test_a_log_that_names_another_provider_is_believed_not_the_list(tmp_path: Path) -> None:
     library = fake_library(tmp_path, log=TWO_PLACES)
     provider = "XnnpackExecutionProvider"
-    with pytest.raises(TargetError, match="CPUExecutionProvider runs 2 in place of Xnnpack") as caught:
+    with pytest.raises(TargetError, match=r"CPUExecutionProvider runs 2 \(Relu\) in place of Xnnpack") as caught:
         session(library, provider=provider)
     assert "--allow-cpu-nodes 2" in caught.value.next_step
     with session(library, allow_cpu_nodes=2, provider=provider) as there:
@@ -148,12 +148,12 @@ def test_more_threads_than_it_takes_are_refused_before_it_starts(monkeypatch: py
 
 def test_an_onnxruntime_that_has_xnnpack_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     row = TARGETS["xnnpack"]
-    places = [row.place]
+    places = [row.runtime_here]
     monkeypatch.setattr("onnxruntime.get_available_providers", lambda: [row.provider, CPU_PROVIDER])
-    places.append(row.place)
+    places.append(row.runtime_here)
     assert places == [NODE_XNNPACK, None]
     assert row.why_not() is None
-    assert dataclasses.replace(row, native_first=False).place is NODE_XNNPACK
+    assert dataclasses.replace(row, native_first=False).runtime_here is NODE_XNNPACK
 
 
 def test_the_real_library_answers_as_this_process_does(monkeypatch: pytest.MonkeyPatch) -> None:

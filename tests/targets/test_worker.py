@@ -6,6 +6,7 @@ import platform
 import resource
 import subprocess
 import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -164,3 +165,73 @@ def test_a_model_is_opened_as_it_is_told() -> None:
     assert opened.graph_optimization_level == onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     assert opened.get_session_config_entry("session.disable_prepacking") == "1"
     assert opened.enable_mem_pattern is False
+
+
+# Plugins: a stand-in for onnxruntime that remembers what it was asked.
+
+
+def device(name: str, kind: str) -> Any:
+    return types.SimpleNamespace(ep_name=name, device=types.SimpleNamespace(type=f"OrtHardwareDeviceType.{kind}"))
+
+
+@pytest.fixture
+def registered(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """Stand in for onnxruntime and for a plugin that offers a CPU and an NPU; return what is registered."""
+    libraries: list[tuple[str, str]] = []
+    offered = {"QNN": [device("QNN", "CPU"), device("QNN", "NPU")]}
+
+    def devices() -> list[Any]:
+        return [device("CPU", "CPU"), *(each for name, _ in libraries for each in offered.get(name, []))]
+
+    runtime = types.SimpleNamespace(
+        get_ep_devices=devices, register_execution_provider_library=lambda *pair: libraries.append(pair)
+    )
+    plugin = types.SimpleNamespace(get_library_path=lambda: "/lib/qnn.so", get_htp=lambda: "/lib/htp.so")
+    monkeypatch.setitem(sys.modules, "onnxruntime", runtime)
+    monkeypatch.setitem(sys.modules, "a_plugin", plugin)
+    return libraries
+
+
+def test_a_plugin_is_registered_once_under_the_providers_own_name(registered: list[tuple[str, str]]) -> None:
+    plugin = {"module": "a_plugin", "paths": {"backend_path": "get_htp"}}
+    for _ in range(2):
+        chosen, told = worker._device("QNN", plugin, {"soc_model": "43"})
+        assert [str(each.device.type) for each in chosen] == ["OrtHardwareDeviceType.NPU"], "a real device goes first"
+        assert told == {"soc_model": "43", "backend_path": "/lib/htp.so"}
+    assert registered == [("QNN", "/lib/qnn.so")]
+
+
+def test_a_plugin_without_a_device_is_an_error(registered: list[tuple[str, str]]) -> None:
+    with pytest.raises(RuntimeError, match="a_plugin finds no device for WebGPU"):
+        worker._device("WebGPU", {"module": "a_plugin", "paths": {}}, {})
+
+
+def test_a_batch_is_cut_where_the_model_takes_a_smaller_one() -> None:
+    model = small_cnn(batch=2)
+    _, _, cut, odd = serve(
+        pack({"do": "open", "threads": 1}, model.SerializeToString()), run_frame(X), run_frame(X[:3])
+    )
+    logits = np.frombuffer(cut[1], "<f4").reshape(4, 3)
+    np.testing.assert_allclose(logits, evaluate(small_cnn(), {"x": X})[0], rtol=1e-5, atol=1e-5)
+    assert "error" in odd[0], "three are no multiple of two"
+
+
+def test_a_provider_that_does_not_take_every_node_says_which_it_leaves() -> None:
+    asked = {"do": "open", "threads": 1, "provider": "AzureExecutionProvider"}
+    _, told, unopened = serve(pack(asked, small_cnn().SerializeToString()), run_frame(X))
+    assert set(told[0]["nodes"]) == {"CPUExecutionProvider"}
+    assert {"Conv", "MaxPool"} & set(told[0]["operators"]["CPUExecutionProvider"])
+    assert "error" in unopened[0], "nothing was opened"
+
+
+def test_it_tells_the_versions_that_it_is_asked_for() -> None:
+    finished = subprocess.run(
+        [sys.executable, "-P", str(WORKER)],
+        input=b"",
+        capture_output=True,
+        check=True,
+        env={"EDGECNN_VERSIONS_OF": "onnx pydantic"},
+    )
+    (greeting,) = unpack(finished.stdout)
+    assert {"onnx", "pydantic", "python", "numpy", "onnxruntime"} == set(greeting[0]["versions"])
+    assert greeting[0]["cpu"]
