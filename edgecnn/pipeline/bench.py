@@ -12,6 +12,7 @@ from pydantic import JsonValue
 from edgecnn.bundle import Bundle
 from edgecnn.bundle.latency import LatencyResult, Startup
 from edgecnn.bundle.locate import newest_folder
+from edgecnn.bundle.record import MachineRecord
 from edgecnn.measure.bench_settings import BenchSettings
 from edgecnn.measure.cpus import pinned
 from edgecnn.measure.latency import ModelTimes, compare_latency
@@ -26,7 +27,9 @@ from edgecnn.pipeline.report import report_stage
 from edgecnn.pipeline.validate import model_hashes
 from edgecnn.pipeline.verdict import Gates, Verdict, check_speedup, merge
 from edgecnn.progress import Progress
-from edgecnn.targets import TARGETS, Clock, Session, open_session, require, require_clock
+from edgecnn.targets import Clock, Session, open_session, require, require_clock
+from edgecnn.targets import target as target_row
+from edgecnn.targets.worker_session import WorkerSession
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,17 +163,22 @@ def _measured_with(bundle: Bundle, targets: Sequence[str], settings: Sequence[Be
 
 
 def _bench_on(target: str, models: Models, settings: BenchSettings, progress: Progress) -> LatencyResult:
-    machine = describe_machine()  # before the measurement adds its own load
-    clock: Clock = TARGETS[target].clock
+    row = target_row(target)
+    machine = _machine(target, models, settings.threads)  # before the measurement adds its own load
+    clock: Clock = row.clock
     pixels = models.noise(settings.batch, seed=settings.seed)
     open_float, open_int8 = (partial(models.open, name, target, settings.threads) for name in (FLOAT_MODEL, INT8_MODEL))
     with pinned(settings.threads) as cpus:
         watch = NoiseWatch(cpus=cpus)
         paired = compare_latency(open_float, open_int8, pixels, settings, progress, between=watch.sample)
-        noise = watch.finish(
-            np.sqrt(paired.of_float.medians_us * paired.of_int8.medians_us),
-            sessions=2 * paired.pairs,
-            unsteady_sessions=paired.of_float.unsettled + paired.of_int8.unsettled,
+        noise = (
+            None
+            if row.remote
+            else watch.finish(
+                np.sqrt(paired.of_float.medians_us * paired.of_int8.medians_us),
+                sessions=2 * paired.pairs,
+                unsteady_sessions=paired.of_float.unsettled + paired.of_int8.unsettled,
+            )
         )
         startups = [
             _startup(name, target, models, pixels, settings, times)
@@ -194,21 +202,35 @@ def _bench_on(target: str, models: Models, settings: BenchSettings, progress: Pr
         int8_medians_us=tuple(map(float, paired.of_int8.medians_us)),
         pairs=paired.pairs,
         rounds=settings.rounds,
-        pinned_cpus=cpus,
+        pinned_cpus=() if row.remote else cpus,
         measured_at=datetime.now(UTC).replace(microsecond=0),
         machine=machine,
     )
 
 
+def _machine(target: str, models: Models, threads: int) -> MachineRecord:
+    """Return the machine that the times will be of."""
+    if not target_row(target).remote:
+        return describe_machine()
+    session = models.open(FLOAT_MODEL, target, threads)
+    assert isinstance(session, WorkerSession)
+    with session:
+        return session.machine
+
+
 def _startup(
     name: str, target: str, models: Models, pixels: NDArray[np.uint8], settings: BenchSettings, times: ModelTimes
 ) -> Startup:
-    batch = feed_batch(models.open(name, target, settings.threads), pixels, settings.batch)
+    row = target_row(target)
     model = models.bytes_of(name)
+    peak_bytes = None
+    if not row.remote:
+        batch = feed_batch(models.open(name, target, settings.threads), pixels, settings.batch)
+        peak_bytes = peak_memory_bytes(model, batch, provider=row.provider, threads=settings.threads)
     return Startup(
         size_bytes=len(model),
         load_us=times.load_us,
         first_us=times.first_us,
-        peak_memory_bytes=peak_memory_bytes(model, batch, provider=TARGETS[target].provider, threads=settings.threads),
-        runtime_memory_bytes=runtime_memory_bytes(),
+        peak_memory_bytes=peak_bytes,
+        runtime_memory_bytes=None if row.remote else runtime_memory_bytes(),
     )

@@ -19,7 +19,7 @@ from edgecnn.pipeline.mlperf_tiny import PROTOCOL, run_mlperf_tiny
 from edgecnn.pipeline.operators import profile_operators
 from edgecnn.pipeline.quantize import INT8_MODEL
 from edgecnn.pipeline.verdict import Gates, Verdict
-from edgecnn.targets import require, require_clock
+from edgecnn.targets import require, require_clock, target
 from edgecnn.version import __version__
 
 PROTOCOLS = (PROTOCOL,)
@@ -60,6 +60,13 @@ class MeasureSettings:
     save: Path | None = None
 
     def __post_init__(self) -> None:
+        for name in self.targets:
+            row = target(name)
+            if (self.profile or self.protocol) and row.clock == "measured" and row.runtime is not None:
+                raise UsageError(
+                    f"bench: {name} runs outside this process, where neither --profile nor --protocol reaches.",
+                    next_step=f"edgecnn bench --provider {name}",
+                )
         if self.protocol is None:
             return
         if self.protocol not in PROTOCOLS:

@@ -12,7 +12,7 @@ from edgecnn.pipeline.bench import Models
 from edgecnn.pipeline.export import FLOAT_MODEL
 from edgecnn.pipeline.quantize import INT8_MODEL
 from edgecnn.progress import Progress
-from edgecnn.targets import TARGETS
+from edgecnn.targets import target as target_row
 
 
 def profile_operators(
@@ -35,7 +35,7 @@ def profile_operators(
                     _profiled(models, FLOAT_MODEL, target, batch, threads),
                     _profiled(models, INT8_MODEL, target, batch, threads),
                 ),
-                provider=TARGETS[target].provider,
+                provider=target_row(target).provider,
                 threads=threads,
             )
         progress.update("profile", done, len(wanted))

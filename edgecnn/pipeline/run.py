@@ -25,7 +25,7 @@ from edgecnn.pipeline.tune_settings import TUNE_MAX_DROP_PP, TUNE_SECONDS, TuneS
 from edgecnn.pipeline.validate import validate_stage
 from edgecnn.pipeline.verdict import Gates, Verdict, all_checks
 from edgecnn.quantization.calibration import choose_calibration_images
-from edgecnn.targets import TARGETS, require, require_clock
+from edgecnn.targets import require, require_clock, target
 from edgecnn.training import TrainingSettings
 
 
@@ -51,7 +51,7 @@ class RunSettings:
     @property
     def tuning(self) -> TuneSettings | None:
         """How a run tunes: on the first target with a clock; None if there is none, or no time for it."""
-        timed = [name for name in self.targets if TARGETS[name].clock == "measured"]
+        timed = [name for name in self.targets if target(name).clock == "measured"]
         if not self.tune_seconds or not timed:
             return None
         return TuneSettings(
@@ -124,11 +124,11 @@ def _stages(
         *_quantize_stages(bundle, dataset, settings, options),
         ("validate", lambda: validate_stage(bundle, dataset, options, settings.targets)),
     ]
-    if timed := [name for name in settings.targets if TARGETS[name].clock == "measured"]:
+    if timed := [name for name in settings.targets if target(name).clock == "measured"]:
         stages.append(("bench", lambda: bench_stage(bundle, options, timed, settings.bench)))
     for name in settings.targets:
         if name not in timed:
-            options.progress.say(f"{name}: is {TARGETS[name].clock}, so its accuracy is measured and not its latency")
+            options.progress.say(f"{name}: is {target(name).clock}, so its accuracy is measured and not its latency")
     given = _last_given_stage(bundle.manifest)
     if given is None:
         return [stage for _, stage in stages]

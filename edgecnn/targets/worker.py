@@ -11,6 +11,7 @@ The worker greets first, then answers one frame with one frame until its stdin e
 import json
 import os
 import struct
+from pathlib import Path
 from typing import IO, Any
 
 MAGIC = b"EDGE"
@@ -72,6 +73,8 @@ def _greeting() -> Header:
         "machine": platform.machine(),
         "system": f"{platform.system()} {platform.release()}",
         "cores": os.cpu_count() or 1,
+        "cpu": _cpu_name() or platform.processor() or platform.machine(),
+        "load_average": os.getloadavg()[0],
         "features": sorted(name for name, present in features.items() if present),
         "versions": {
             "python": platform.python_version(),
@@ -79,6 +82,19 @@ def _greeting() -> Header:
             "onnxruntime": onnxruntime.__version__,
         },
     }
+
+
+def _cpu_name() -> str:
+    """Return what Linux calls the CPU, or the board: arm64 kernels tell no model name."""
+    for path, names in (("/proc/cpuinfo", ("model name", "Hardware")), ("/proc/device-tree/model", ("",))):
+        try:
+            lines = Path(path).read_text(errors="replace").splitlines()
+        except OSError:
+            continue
+        told = next((line for line in lines if line.startswith(names)), "")
+        if name := told.rpartition(":")[2].strip("\0 "):
+            return name
+    return ""
 
 
 def _open(model: bytes, header: Header) -> Any:
