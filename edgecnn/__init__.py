@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from edgecnn.pipeline.export_settings import ExportSettings
     from edgecnn.pipeline.inspect import Inspection, inspect
     from edgecnn.pipeline.measurement import Measured, MeasureSettings, take_measurement
+    from edgecnn.pipeline.package import Package, package
     from edgecnn.pipeline.profile import Profile, profile
     from edgecnn.pipeline.quantize import quantize
     from edgecnn.pipeline.quantize_settings import QuantizeSettings
@@ -66,6 +67,7 @@ __all__ = [
     "Measured",
     "Options",
     "Outcome",
+    "Package",
     "Profile",
     "QuantizeSettings",
     "RunResult",
@@ -80,6 +82,7 @@ __all__ = [
     "count_instructions",
     "export",
     "inspect",
+    "package",
     "profile",
     "quantize",
     "run",
@@ -109,6 +112,7 @@ _HOMES = {
     "Measured": "edgecnn.pipeline.measurement",
     "Options": "edgecnn.pipeline.context",
     "Outcome": "edgecnn.pipeline.context",
+    "Package": "edgecnn.pipeline.package",
     "Profile": "edgecnn.pipeline.profile",
     "QuantizeSettings": "edgecnn.pipeline.quantize_settings",
     "RunResult": "edgecnn.pipeline.run",
@@ -122,6 +126,7 @@ _HOMES = {
     "count_instructions": "edgecnn.targets.instructions",
     "export": "edgecnn.pipeline.export",
     "inspect": "edgecnn.pipeline.inspect",
+    "package": "edgecnn.pipeline.package",
     "profile": "edgecnn.pipeline.profile",
     "quantize": "edgecnn.pipeline.quantize",
     "run": "edgecnn.pipeline.run",

@@ -29,6 +29,7 @@ FLOORS = {
     "measure": 4,
     "rewriting": 4,
     "report": 4,
+    "packaging": 5,
     "tuning": 5,
     "pipeline": 6,
     "console": 7,
@@ -53,6 +54,7 @@ PIPELINE = (
     "report",
     "sensitivity",
     "validate",
+    "package",
     "bench",
     "operators",
     "mlperf_tiny",
@@ -76,6 +78,7 @@ WITHOUT_TORCH = (
     "measure",
     "rewriting",
     "tuning",
+    "packaging",
     "report",
     "stats",
     "console",
@@ -87,6 +90,7 @@ MAY_USE = {
     "measure": {"bundle", "data", "targets", "stats", "errors", "progress"},
     "report": {"bundle", "graph"},
     "tuning": {"bundle", "targets", "quantization", "measure", "stats", "errors", "progress"},
+    "packaging": {"bundle", "targets", "errors", "version"},
     "console": {"errors", "report"},
 }
 TABLES = {
