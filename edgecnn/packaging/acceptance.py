@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from edgecnn.bundle.atomic import sha256_bytes
 from edgecnn.bundle.manifest import TensorSpec
-from edgecnn.errors import ParityError
+from edgecnn.errors import ParityError, StageError
 from edgecnn.targets.session import Feed, Session
 
 ACCEPTANCE = "acceptance.json"
@@ -70,10 +70,15 @@ def make_vectors(name: str, session: Session, images: Feed, *, relative_toleranc
         session: the model on this machine's CPU.
         images: as its input wants them; as many as fill whole batches.
         relative_tolerance: of the largest logit.
+
+    Raises:
+        StageError: the model gives NaN or infinite logits.
     """
     fixed = session.input.shape[0]
     batch = fixed if isinstance(fixed, int) else 1
     logits = answers(session, images, batch)
+    if not np.isfinite(logits).all():
+        raise StageError(f"package: {name}.onnx gives NaN or infinite logits.", next_step="edgecnn run --force")
     return Vectors(
         name=name,
         input=session.input,

@@ -5,6 +5,7 @@ import io
 import logging
 import os
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,7 +76,8 @@ def _quiet() -> Iterator[None]:
     level, told = tool.level, os.environ.pop(_LEVEL_VARIABLE, None)
     tool.setLevel(logging.WARNING)
     try:
-        with contextlib.redirect_stdout(io.StringIO()):
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)  # it leaves files open
             yield
     finally:
         tool.setLevel(level)

@@ -29,7 +29,7 @@ N_IMAGES = 8
 CALLERS = ("accept.py", "accept.mjs", "accept.cpp", "Accept.kt", "Accept.swift")
 #: Largest difference of a logit from this machine's CPU, as a fraction of the largest logit: (float, int8). Integer
 #: kernels of these providers were bit-exact on x86 with VNNI, arm64 and wasm; the others requantize in their own ways.
-TOLERANCES = {"CPUExecutionProvider": (1e-4, 1e-2), "XnnpackExecutionProvider": (1e-4, 1e-2)}
+TOLERANCES = {"CPUExecutionProvider": (1e-4, 2e-3), "XnnpackExecutionProvider": (1e-4, 2e-3)}
 OTHER_TOLERANCES = (1e-2, 5e-2)
 _ARM = ("aarch64", "arm64", "armv7l", "armv8l")
 _FOR_PHONES = ("CoreMLExecutionProvider", "NnapiExecutionProvider", "XnnpackExecutionProvider", "QNNExecutionProvider")
@@ -183,11 +183,11 @@ class _Place:
     def check(self, models: Mapping[str, bytes], vectors: Mapping[str, Vectors]) -> dict[str, float] | None:
         """Return how far each model is there from this machine's CPU, or None if it is out of reach.
 
-        A runtime that adapts a model to an older format takes ONNX alone.
+        Of an .ort file ONNX Runtime does not tell which provider runs what, so a worker refuses it.
         """
         if not self.ready:
             return None
-        takes_ort = self.row.runtime is None or self.row.emulated is not None or self.row.remote
+        takes_ort = self.row.runtime is None
         found = {}
         for name, model in models.items():
             if name.endswith(".onnx") or takes_ort:

@@ -96,7 +96,7 @@ double difference(Ort::Session& session, const std::filesystem::path& folder, co
                                                   shape.size());
     auto found = session.Run(Ort::RunOptions{}, &input, &tensor, 1, &output, 1);
     if (found[0].GetTensorTypeAndShapeInfo().GetElementCount() != answer_size) return INFINITY;
-    const float* logits = found[0].GetTensorData<float>();
+    const float* logits = found[0].template GetTensorData<float>();
     for (std::size_t index = 0; index < answer_size; ++index) {
       const double off = std::abs(double{logits[index]} - double{expected.at(call * answer_size + index)});
       if (!(off <= worst)) worst = std::isfinite(off) ? off : INFINITY;
