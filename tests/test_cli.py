@@ -34,7 +34,7 @@ from tests.golden_files import assert_golden
 from tests.program import edgecnn, environment
 
 STAGES = ("train", "export", "simplify", "quantize", "validate", "bench", "report")
-READERS = ("targets", "inspect", "profile", "compare")
+READERS = ("targets", "inspect", "profile", "compare", "package")
 COMMANDS = ("run", *STAGES, "tune", "sensitivity", *READERS)
 RUN = ("run", "--data", "digits", "--epochs", "2", "--max-drop", "100", "--tune-seconds", "0")
 QUICK = ("--pairs", "6", "--rounds", "1", "--seconds", "0.1")

@@ -12,7 +12,7 @@ from onnx import ModelProto, numpy_helper
 
 import edgecnn
 from edgecnn.errors import BundleError, DataError, ParityError, StageError, UsageError
-from edgecnn.packaging.ort_format import OrtFiles, Platform
+from edgecnn.packaging.ort_format import OrtFiles, Platform, convert
 from edgecnn.pipeline import package as stage
 from edgecnn.targets import ssh
 from tests.bundles import missing_target, plant, snapshot
@@ -148,8 +148,6 @@ def test_a_board_runs_both_models(finished_bundle: Path, tmp_path: Path) -> None
 def test_a_conversion_that_changes_the_answers_is_refused(
     finished_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    convert = stage.convert
-
     def swapped(models: dict[str, bytes], *, platform: Platform) -> OrtFiles:
         found = convert(models, platform=platform)
         wrong = {"float.ort": found.models["float.ort"], "int8.ort": found.models["float.ort"]}

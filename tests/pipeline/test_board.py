@@ -1,0 +1,63 @@
+"""The stages on a board: this machine, through a real sshd on loopback."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import edgecnn
+from edgecnn.errors import ExitCode, TargetError, UsageError
+from edgecnn.pipeline.measurement import MeasureSettings
+from edgecnn.targets import ssh
+from tests.bundles import snapshot
+from tests.sshd import Server, needs_sshd, running_sshd
+
+pytestmark = needs_sshd
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    ssh._look.cache_clear()
+    (tmp_path / "sshd").mkdir()
+    with pytest.MonkeyPatch.context() as patch, running_sshd(tmp_path / "sshd", patch) as running_server:
+        yield running_server
+
+
+def test_validate_compares_a_board_with_this_cpu_and_names_its_machine(server: Server, bundle_copy: Path) -> None:
+    name = server.target()
+    outcome, _ = edgecnn.validate(targets=[name], n_images=20, options=edgecnn.Options(bundle=bundle_copy))
+    (result,) = (row for row in outcome.manifest.validation if row.target == name)
+    assert result.float_against_cpu is not None
+    assert result.int8_against_cpu is not None
+    assert (result.float_against_cpu.argmax_flips, result.int8_against_cpu.max_abs_logit_difference) == (0, 0)
+    assert result.n == 20
+    assert "onnxruntime" in result.machine.versions
+    assert "QEMU" not in result.machine.cpu
+
+
+def test_bench_takes_the_boards_own_clock_and_claims_nothing_of_its_memory(server: Server, bundle_copy: Path) -> None:
+    settings = edgecnn.BenchSettings(pairs=6, rounds=1, seconds=0.1)
+    name = server.target()
+    _, (result,), _ = edgecnn.bench(targets=[name], settings=settings, options=edgecnn.Options(bundle=bundle_copy))
+    assert (result.target, result.clock, result.pairs) == (name, "measured", 6)
+    assert (result.noise, result.pinned_cpus) == (None, ())
+    assert result.float_startup is not None
+    assert result.float_startup.peak_memory_bytes is None
+    assert result.float_startup.runtime_memory_bytes is None
+    # A round trip takes longer than a small network: the time is the board's own.
+    assert 0 < result.float_latency.p50_us < result.float_startup.load_us
+    assert "onnx" not in result.machine.versions
+
+
+def test_a_board_out_of_reach_is_found_out_before_anything_is_measured(bundle_copy: Path) -> None:
+    before = snapshot(bundle_copy)
+    with pytest.raises(TargetError, match="no SSH server listens there") as caught:
+        edgecnn.validate(targets=["cpu", "cpu@ssh://root@127.0.0.1:1"], options=edgecnn.Options(bundle=bundle_copy))
+    assert caught.value.exit_code == ExitCode.TARGET_UNAVAILABLE
+    assert snapshot(bundle_copy) == before
+
+
+@pytest.mark.parametrize("asked", [{"profile": True}, {"protocol": "mlperf-tiny"}])
+def test_what_does_not_reach_a_board_is_refused(asked: dict[str, object]) -> None:
+    with pytest.raises(UsageError, match="neither --profile nor --protocol reaches"):
+        MeasureSettings(targets=("cpu@ssh://pi@board",), **asked)  # type: ignore[arg-type]
