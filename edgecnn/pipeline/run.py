@@ -50,8 +50,9 @@ class RunSettings:
 
     @property
     def tuning(self) -> TuneSettings | None:
-        """How a run tunes: on the first target with a clock; None if there is none, or no time for it."""
-        timed = [name for name in self.targets if target(name).clock == "measured"]
+        """How a run tunes: on the first target with a clock in this process; None if there is none, or no time."""
+        rows = {name: target(name) for name in self.targets}
+        timed = [name for name, row in rows.items() if row.clock == "measured" and row.runtime is None]
         if not self.tune_seconds or not timed:
             return None
         return TuneSettings(

@@ -27,6 +27,9 @@ from edgecnn.targets.worker import Header
 _HERE = Path(__file__).parent
 #: What the worker is written in; an onnxruntime that runs on an older Python is older than this one, too.
 _OLDEST_PYTHON = (3, 10)
+#: Older ones do not say which provider runs which node, so nobody could tell what ran.
+_OLDEST_ONNXRUNTIME = (1, 24)
+_LIBRARIES = ("numpy", "onnxruntime")
 _CONNECT_S, _ALIVE_S, _ALIVE_TRIES = 10, 10, 3
 #: A small board may take ten seconds to import onnxruntime, and half a minute while it does something else.
 _PROBE_LIMIT_S = 90.0
@@ -127,10 +130,7 @@ class SshBoard:
     @property
     def wanted(self) -> str:
         """The version of onnxruntime that the board is to have."""
-        import onnxruntime
-
-        here: str = onnxruntime.__version__
-        return self.address.onnxruntime or here
+        return self.address.onnxruntime or _installed()
 
     @property
     def pip(self) -> str:
@@ -168,7 +168,7 @@ def is_board(name: str) -> bool:
 def _look(board: SshBoard) -> None:
     found = _probe(board)
     name, address = board.title, board.address
-    if tuple(map(int, found["python"].split(".")[:2])) < _OLDEST_PYTHON:
+    if _version(found["python"]) < _OLDEST_PYTHON:
         raise TargetError(
             f"{name}: expected Python 3.11 or newer, found {found['python']} ({address.python}).",
             next_step=f"install a newer one there, and name it: {PREFIX}{address.login}/usr/bin/python3.11",
@@ -177,6 +177,12 @@ def _look(board: SshBoard) -> None:
         missing = error.startswith("ModuleNotFoundError")
         what = f"has no {library}" if missing else f"has a {library} that cannot be loaded on {found['machine']}"
         raise TargetError(f"{name}: {address.python} {what} ({error}).", next_step=f"on {name}: {board.pip}")
+    if _version(found["versions"]["onnxruntime"]) < _OLDEST_ONNXRUNTIME:
+        raise TargetError(
+            f"{name}: expected onnxruntime 1.24 or newer, found {found['versions']['onnxruntime']}, "
+            "which does not tell what ran where.",
+            next_step=f"on {name}: {address.python} -m pip install onnxruntime=={_installed()}",
+        )
     if reason := board.differs(found):
         other = f"?onnxruntime={found['versions']['onnxruntime']}"
         raise TargetError(
@@ -200,8 +206,15 @@ def _probe(board: SshBoard) -> Any:
         raise TargetError(f"{board.title}: {why}.", next_step=advice)
     try:
         found = json.loads(done.stdout.splitlines()[-1])
-        return {key: found[key] for key in ("machine", "python", "versions", "errors")}
-    except (IndexError, ValueError, KeyError, TypeError) as error:
+        texts = {key: ssh_failures.last_line(found[key]) for key in ("machine", "python")}
+        tables = {
+            key: {name: ssh_failures.last_line(found[key][name]) for name in _LIBRARIES if name in found[key]}
+            for key in ("versions", "errors")
+        }
+        if set().union(*tables.values()) != set(_LIBRARIES):
+            raise KeyError("a library is neither there nor missing")
+        return {**texts, **tables}
+    except (IndexError, ValueError, KeyError, TypeError, AttributeError) as error:
         shown = ssh_failures.last_line(done.stdout.decode(errors="replace"))
         raise TargetError(
             f"{board.title}: expected the answer of a Python program, found {shown!r}.",
@@ -225,6 +238,18 @@ def _run(board: SshBoard, command: list[str]) -> "subprocess.CompletedProcess[by
             f"{board.title}: does not answer within {_PROBE_LIMIT_S:g} s.",
             next_step=f"see how it is doing: {board.address.by_hand}",
         ) from error
+
+
+def _installed() -> str:
+    import onnxruntime
+
+    version: str = onnxruntime.__version__
+    return version
+
+
+def _version(text: str) -> tuple[int, ...]:
+    """Return the first two numbers of a version."""
+    return tuple(map(int, re.findall(r"\d+", text)[:2]))
 
 
 def _text(name: str) -> str:

@@ -61,3 +61,17 @@ def test_a_board_out_of_reach_is_found_out_before_anything_is_measured(bundle_co
 def test_what_does_not_reach_a_board_is_refused(asked: dict[str, object]) -> None:
     with pytest.raises(UsageError, match="neither --profile nor --protocol reaches"):
         MeasureSettings(targets=("cpu@ssh://pi@board",), **asked)  # type: ignore[arg-type]
+
+
+def test_a_board_is_not_raced_from_here(bundle_copy: Path) -> None:
+    settings = edgecnn.TuneSettings(target="cpu@ssh://pi@board")
+    with pytest.raises(UsageError, match="would time the way there, too") as caught:
+        edgecnn.tune(settings=settings, options=edgecnn.Options(bundle=bundle_copy))
+    assert "edgecnn bench --provider cpu@ssh://pi@board" in caught.value.next_step
+
+
+def test_a_run_for_a_board_tunes_on_this_machine_if_that_is_asked_for_too() -> None:
+    assert edgecnn.RunSettings(targets=("cpu@ssh://pi@board",)).tuning is None
+    both = edgecnn.RunSettings(targets=("cpu@ssh://pi@board", "cpu")).tuning
+    assert both is not None
+    assert both.target == "cpu"

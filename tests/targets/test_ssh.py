@@ -216,6 +216,23 @@ def test_another_onnxruntime_is_refused_unless_it_is_asked_for(server: Server) -
         assert there.machine.versions["onnxruntime"] == "1.30.5"
 
 
+def test_an_onnxruntime_that_tells_too_little_is_refused_even_if_asked_for(server: Server) -> None:
+    python = server.python("python-ancient", patch="import onnxruntime\nonnxruntime.__version__ = '1.23.2'\n")
+    error = refused(server, server.target(python, "?onnxruntime=1.23.2"))
+    assert "expected onnxruntime 1.24 or newer, found 1.23.2" in error.message
+    assert f"pip install onnxruntime=={onnxruntime.__version__}" in error.next_step
+
+
+@pytest.mark.parametrize(
+    "answer", ["[]", '{"python": 3}', '{"machine": "a", "python": "3.11", "versions": [], "errors": {}}']
+)
+def test_an_answer_of_another_shape_is_refused(server: Server, answer: str) -> None:
+    program = server.folder / f"python-odd-{len(answer)}"
+    program.write_text(f"#!/bin/sh\necho '{answer}'\n")
+    program.chmod(0o755)
+    assert "expected the answer of a Python program" in refused(server, server.target(program)).message
+
+
 def test_a_model_too_new_for_the_board_says_what_to_do(server: Server) -> None:
     patch = "import onnxruntime\ndef no(*_, **__):\n    raise ValueError('Unsupported model IR version: 12, max 11')\n"
     board = server.board(server.python("python-ir", patch=f"{patch}onnxruntime.InferenceSession = no\n"))
