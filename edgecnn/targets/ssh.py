@@ -4,35 +4,22 @@ The worker goes there as the argument of ``python3 -c`` and the models as frames
 nothing is left there, and a full disk is no obstacle. What ends the connection ends the worker.
 """
 
-import base64
-import json
-import os
 import re
-import shlex
-import shutil
-import subprocess
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from edgecnn.errors import EdgecnnError, StageError, TargetError
-from edgecnn.targets import ssh_failures
+from edgecnn.targets import ssh_call, ssh_guard
 from edgecnn.targets.emulator import WORKER
 from edgecnn.targets.ssh_address import PREFIX, SshAddress, parse_address
 from edgecnn.targets.worker import Header
 
-_HERE = Path(__file__).parent
 #: What the worker is written in; an onnxruntime that runs on an older Python is older than this one, too.
 _OLDEST_PYTHON = (3, 10)
 #: Older ones do not say which provider runs which node, so nobody could tell what ran.
 _OLDEST_ONNXRUNTIME = (1, 24)
-_LIBRARIES = ("numpy", "onnxruntime")
-_CONNECT_S, _ALIVE_S, _ALIVE_TRIES = 10, 10, 3
-#: A small board may take ten seconds to import onnxruntime, and half a minute while it does something else.
-_PROBE_LIMIT_S = 90.0
 _TOO_NEW = re.compile(r"IR version|opset|is not a registered function/op", re.IGNORECASE)
 
 
@@ -48,7 +35,7 @@ class SshBoard:
 
     address: SshAddress
     call_limit_s: float = 600.0
-    alive_s: int = _ALIVE_S
+    alive_s: int = ssh_call.ALIVE_S
 
     @property
     def title(self) -> str:
@@ -63,7 +50,7 @@ class SshBoard:
     @property
     def program(self) -> str:
         """The path of ssh, or its name where it is not on PATH."""
-        return shutil.which("ssh") or "ssh"
+        return ssh_call.program()
 
     def why_not(self) -> str | None:
         """Connect, and return why it cannot run a model, or None if it can."""
@@ -83,36 +70,12 @@ class SshBoard:
 
     def command(self) -> list[str]:
         """Return what connects and starts the worker."""
-        return self.ssh(_text("ssh_guard.py") + _text("worker.py"))
-
-    def ssh(self, program: str) -> list[str]:
-        """Return the call of ssh that runs a Python program on the board.
-
-        The words of the address are options' values, or behind ``--``; what the board's shell is told is quoted.
-        """
-        told = {
-            "BatchMode": "yes",
-            "StrictHostKeyChecking": "yes",
-            "ConnectTimeout": str(_CONNECT_S),
-            "ConnectionAttempts": "1",
-            "ServerAliveInterval": str(self.alive_s),
-            "ServerAliveCountMax": str(_ALIVE_TRIES),
-            "ClearAllForwardings": "yes",
-            "ForwardAgent": "no",
-            "ForwardX11": "no",
-            "PermitLocalCommand": "no",
-            "RequestTTY": "no",
-            "ControlMaster": "no",
-            "LogLevel": "INFO",  # at ERROR it keeps to itself that the server stopped responding
-        }
-        options = [word for name, value in told.items() for word in ("-o", f"{name}={value}")]
-        if self.address.port is not None:
-            options += ["-p", str(self.address.port)]
-        return [self.program, *options, "--", self.address.login, _remote_words(self.address.python, program)]
+        program = Path(ssh_guard.__file__).read_text() + WORKER.read_text()
+        return ssh_call.words(self.address, program, alive_s=self.alive_s)
 
     def environment(self) -> Mapping[str, str]:
         """Return ssh's environment: this process's, for the agent; English, for the failures that are told apart."""
-        return os.environ | {"LC_ALL": "C"}
+        return ssh_call.environment()
 
     def cpu(self, seen: Header) -> str:
         """Return the CPU's name as the board tells it."""
@@ -166,7 +129,7 @@ def is_board(name: str) -> bool:
 
 @cache
 def _look(board: SshBoard) -> None:
-    found = _probe(board)
+    found = ssh_call.probe(board.address)
     name, address = board.title, board.address
     if _version(found["python"]) < _OLDEST_PYTHON:
         raise TargetError(
@@ -191,55 +154,6 @@ def _look(board: SshBoard) -> None:
         )
 
 
-def _probe(board: SshBoard) -> Any:
-    """Return what the board says of itself.
-
-    Raises:
-        TargetError: it cannot be reached, has no Python, or says something else.
-    """
-    if shutil.which("ssh") is None:
-        raise TargetError("ssh is not on PATH.", next_step="install OpenSSH's client (Debian: openssh-client)")
-    done = _run(board, board.ssh(_text("ssh_probe.py")))
-    said = done.stderr.decode(errors="replace")
-    if done.returncode:
-        why, advice = ssh_failures.explain(done.returncode, said, board.address)
-        raise TargetError(f"{board.title}: {why}.", next_step=advice)
-    try:
-        found = json.loads(done.stdout.splitlines()[-1])
-        texts = {key: ssh_failures.last_line(found[key]) for key in ("machine", "python")}
-        tables = {
-            key: {name: ssh_failures.last_line(found[key][name]) for name in _LIBRARIES if name in found[key]}
-            for key in ("versions", "errors")
-        }
-        if set().union(*tables.values()) != set(_LIBRARIES):
-            raise KeyError("a library is neither there nor missing")
-        return {**texts, **tables}
-    except (IndexError, ValueError, KeyError, TypeError, AttributeError) as error:
-        shown = ssh_failures.last_line(done.stdout.decode(errors="replace"))
-        raise TargetError(
-            f"{board.title}: expected the answer of a Python program, found {shown!r}.",
-            next_step=f"{board.address.by_hand} echo hello; nothing else may be printed by the shell's start files",
-        ) from error
-
-
-def _run(board: SshBoard, command: list[str]) -> "subprocess.CompletedProcess[bytes]":
-    try:
-        return subprocess.run(  # noqa: S603 - ssh by full path, with words that were checked
-            command,
-            env=dict(board.environment()),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            check=False,
-            timeout=_PROBE_LIMIT_S,
-            start_new_session=True,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise TargetError(
-            f"{board.title}: does not answer within {_PROBE_LIMIT_S:g} s.",
-            next_step=f"see how it is doing: {board.address.by_hand}",
-        ) from error
-
-
 def _installed() -> str:
     import onnxruntime
 
@@ -250,14 +164,3 @@ def _installed() -> str:
 def _version(text: str) -> tuple[int, ...]:
     """Return the first two numbers of a version."""
     return tuple(map(int, re.findall(r"\d+", text)[:2]))
-
-
-def _text(name: str) -> str:
-    return (WORKER if name == WORKER.name else _HERE / name).read_text()
-
-
-def _remote_words(python: str, program: str) -> str:
-    """Return one line for the login shell over there, whichever it is: nothing in it means anything to a shell."""
-    packed = base64.b64encode(zlib.compress(program.encode(), 9)).decode()
-    start = f'import base64,zlib;exec(compile(zlib.decompress(base64.b64decode("{packed}")),"edgecnn","exec"))'
-    return f"exec {shlex.quote(python)} -c {shlex.quote(start)}"

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgecnn.errors import UsageError
-from edgecnn.targets.ssh import SshBoard, is_board
+from edgecnn.targets import ssh_call
+from edgecnn.targets.ssh import is_board
 from edgecnn.targets.ssh_address import PREFIX, SshAddress, parse_address
 
 
@@ -80,7 +81,7 @@ def test_no_name_gives_ssh_an_option_or_a_shell_a_word(text: str) -> None:
         address = parse_address(PREFIX + text)
     except UsageError:
         return
-    words = SshBoard(address=address).ssh("print()")
+    words = ssh_call.words(address, "print()")
     behind = words[words.index("--") + 1 :]
     assert behind[0] == address.login
     assert not address.login.startswith("-")
@@ -92,3 +93,10 @@ def test_no_name_gives_ssh_an_option_or_a_shell_a_word(text: str) -> None:
 def test_the_login_is_told_as_people_type_it() -> None:
     assert SshAddress(host="board", user="pi", port=22).by_hand == "ssh -p 22 pi@board"
     assert SshAddress(host="board").by_hand == "ssh board"
+
+
+def test_nobody_is_asked_and_no_key_is_accepted_whatever_the_users_configuration_says() -> None:
+    words = ssh_call.words(SshAddress(host="board"), "print()")
+    options = {words[index + 1] for index, word in enumerate(words) if word == "-o"}
+    assert {"BatchMode=yes", "StrictHostKeyChecking=yes", "ConnectTimeout=10", "ServerAliveInterval=10"} <= options
+    assert {"ClearAllForwardings=yes", "ForwardAgent=no", "PermitLocalCommand=no", "RequestTTY=no"} <= options
