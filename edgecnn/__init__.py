@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from edgecnn.pipeline.fit_measure import bench_fitted, validate_fitted
     from edgecnn.pipeline.inspect import Inspection, inspect
     from edgecnn.pipeline.measurement import Measured, MeasureSettings, take_measurement
+    from edgecnn.pipeline.package import Package, package
     from edgecnn.pipeline.predict import Predicted, predict
     from edgecnn.pipeline.profile import Profile, profile
     from edgecnn.pipeline.quantize import quantize
@@ -71,6 +72,7 @@ __all__ = [
     "Measured",
     "Options",
     "Outcome",
+    "Package",
     "Predicted",
     "Profile",
     "QuantizeSettings",
@@ -88,6 +90,7 @@ __all__ = [
     "export",
     "fit",
     "inspect",
+    "package",
     "predict",
     "profile",
     "quantize",
@@ -121,6 +124,7 @@ _HOMES = {
     "Measured": "edgecnn.pipeline.measurement",
     "Options": "edgecnn.pipeline.context",
     "Outcome": "edgecnn.pipeline.context",
+    "Package": "edgecnn.pipeline.package",
     "Predicted": "edgecnn.pipeline.predict",
     "Profile": "edgecnn.pipeline.profile",
     "QuantizeSettings": "edgecnn.pipeline.quantize_settings",
@@ -137,6 +141,7 @@ _HOMES = {
     "export": "edgecnn.pipeline.export",
     "fit": "edgecnn.pipeline.fit",
     "inspect": "edgecnn.pipeline.inspect",
+    "package": "edgecnn.pipeline.package",
     "predict": "edgecnn.pipeline.predict",
     "profile": "edgecnn.pipeline.profile",
     "quantize": "edgecnn.pipeline.quantize",

@@ -750,6 +750,40 @@ def predict(
 
 
 @app.command()
+def package(
+    bundle: Bundle = None,
+    data: Data = None,
+    target: Annotated[str, typer.Option("--for", help="What it is to run on. See: edgecnn targets.")] = "cpu",
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The folder to write. Default: BUNDLE-for-TARGET beside the bundle.")
+    ] = None,
+    allow_cpu_nodes: AllowCpuNodes = 0,
+    cache: Cache = None,
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    """Write a folder for one target: models, expected answers, and programs that check them."""
+    from edgecnn.pipeline.package import package as make_package
+    from edgecnn.report import package as view
+
+    made = make_package(
+        target_name=target, out=out, allow_cpu_nodes=allow_cpu_nodes, options=_options(bundle, data, cache, force)
+    )
+    found = view.PackageFigures(
+        folder=str(made.folder),
+        target=made.target,
+        files=made.files,
+        tolerances=made.tolerances,
+        conversion=made.conversion,
+        checked=made.checked,
+    )
+    if json:
+        show_json(view.package_view(found))
+    else:
+        terminal.show(*view.package_items(found))
+
+
+@app.command()
 def inspect(
     model: Network = None,
     bundle: Bundle = None,

@@ -36,7 +36,7 @@ from tests.golden_files import assert_golden
 from tests.program import edgecnn, environment
 
 STAGES = ("train", "export", "simplify", "quantize", "validate", "bench", "report")
-READERS = ("targets", "inspect", "profile", "compare", "demo-page")
+READERS = ("targets", "inspect", "profile", "compare", "package", "demo-page")
 COMMANDS = ("run", *STAGES, "tune", "sensitivity", *READERS)
 RUN = ("run", "--data", "digits", "--epochs", "2", "--max-drop", "100", "--tune-seconds", "0")
 TUNE = (
@@ -828,3 +828,17 @@ def test_an_export_leaves_nothing_on_stderr_but_its_notes(bundle_copy: Path, tmp
         "exporting with torch.onnx",
         "exported with torch.export; the normalization was folded into the first convolution",
     ]
+
+
+def test_a_package_is_written_shown_and_not_replaced(call: Call, bundle: Path, tmp_path: Path) -> None:
+    out = tmp_path / "package"
+    found = call("package", "--bundle", bundle, "--out", out, "--json")
+    assert (found.code, found.json["package"], found.json["checked_on_target"]) == (0, str(out), True)
+    assert {file["path"] for file in found.json["files"]} == {path.name for path in out.iterdir()}
+    again = call("package", "--bundle", bundle, "--out", out)
+    assert (again.code, again.out) == (2, "")
+    assert "package: exists already" in again.err
+    assert "Next: --force replaces it" in again.err
+    forced = call("package", "--bundle", bundle, "--out", out, "--force")
+    assert forced.code == 0
+    assert "Package for cpu" in forced.out

@@ -31,7 +31,8 @@ from edgecnn.pipeline.report import report_stage
 from edgecnn.pipeline.validate import model_hashes
 from edgecnn.pipeline.verdict import Gates, Verdict, check_speedup, merge
 from edgecnn.progress import Progress
-from edgecnn.targets import TARGETS, Clock, Session, open_session, require, require_clock, running
+from edgecnn.targets import Clock, Session, open_session, require, require_clock, running
+from edgecnn.targets import target as target_row
 from edgecnn.targets.choice import choose_targets
 from edgecnn.targets.native import NativeSession
 from edgecnn.targets.session_options import DEFAULT_SESSION
@@ -241,17 +242,22 @@ def _measured_with(bundle: Bundle, targets: Sequence[str], settings: Sequence[Be
 
 
 def _bench_on(target: str, models: Models, settings: BenchSettings, progress: Progress) -> LatencyResult:
+    row = target_row(target)
     machine = _machine(target, models, settings.threads)  # before the measurement adds its own load
-    clock: Clock = TARGETS[target].clock_here
+    clock: Clock = row.clock_here
     pixels = models.noise(settings.batch, seed=settings.seed)
     open_float, open_int8 = (partial(models.open, name, target, settings.threads) for name in (FLOAT_MODEL, INT8_MODEL))
     with pinned(settings.threads) as cpus:
         watch = NoiseWatch(cpus=cpus)
         paired = compare_latency(open_float, open_int8, pixels, settings, progress, between=watch.sample)
-        noise = watch.finish(
-            np.sqrt(paired.of_float.medians_us * paired.of_int8.medians_us),
-            sessions=2 * paired.pairs,
-            unsteady_sessions=paired.of_float.unsettled + paired.of_int8.unsettled,
+        noise = (
+            None
+            if row.remote
+            else watch.finish(
+                np.sqrt(paired.of_float.medians_us * paired.of_int8.medians_us),
+                sessions=2 * paired.pairs,
+                unsteady_sessions=paired.of_float.unsettled + paired.of_int8.unsettled,
+            )
         )
         startups = [
             _startup(name, target, models, pixels, settings, times)
@@ -276,7 +282,7 @@ def _bench_on(target: str, models: Models, settings: BenchSettings, progress: Pr
         int8_medians_us=tuple(map(float, paired.of_int8.medians_us)),
         pairs=paired.pairs,
         rounds=settings.rounds,
-        pinned_cpus=cpus,
+        pinned_cpus=() if row.remote else cpus,
         measured_at=datetime.now(UTC).replace(microsecond=0),
         machine=machine,
     )
@@ -284,7 +290,7 @@ def _bench_on(target: str, models: Models, settings: BenchSettings, progress: Pr
 
 def _machine(target: str, models: Models, threads: int) -> MachineRecord:
     """Return what machine a target is, asked of itself where it is not this process."""
-    if TARGETS[target].runtime_here is None:
+    if target_row(target).runtime_here is None:
         return describe_machine()
     with running(
         target, models.of_float, model_name=FLOAT_MODEL, threads=threads, allow_cpu_nodes=models.allow_cpu_nodes
@@ -296,7 +302,7 @@ def _machine(target: str, models: Models, threads: int) -> MachineRecord:
 def _startup(
     name: str, target: str, models: Models, pixels: NDArray[np.uint8], settings: BenchSettings, times: ModelTimes
 ) -> Startup:
-    model, row, peak, runtime = models.bytes_of(name), TARGETS[target], None, None
+    model, row, peak, runtime = models.bytes_of(name), target_row(target), None, None
     if row.runtime_here is None and isinstance(session := models.open(name, target, settings.threads), NativeSession):
         # This process's memory says nothing of another runtime's.
         batch = feed_batch(session, pixels, settings.batch)

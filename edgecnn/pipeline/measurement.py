@@ -19,7 +19,7 @@ from edgecnn.pipeline.mlperf_tiny import PROTOCOL, run_mlperf_tiny
 from edgecnn.pipeline.operators import profile_operators
 from edgecnn.pipeline.quantize import INT8_MODEL
 from edgecnn.pipeline.verdict import Gates, Verdict
-from edgecnn.targets import TARGETS, require, require_clock
+from edgecnn.targets import require, require_clock, target
 from edgecnn.targets.choice import choose_targets
 from edgecnn.version import __version__
 
@@ -132,7 +132,7 @@ def _require_here(targets: Sequence[str]) -> None:
     """Refuse what looks into a session where that is in another process."""
     for name in targets:
         require_clock(name)
-    if elsewhere := [name for name in targets if TARGETS[name].runtime_here is not None]:
+    if elsewhere := [name for name in targets if target(name).runtime_here is not None]:
         raise UsageError(
             f"bench: {', '.join(elsewhere)} runs in a process of its own, where no operator is profiled and no "
             "protocol is followed.",

@@ -13,7 +13,7 @@ from edgecnn.pipeline.bench import Models
 from edgecnn.pipeline.export import FLOAT_MODEL
 from edgecnn.pipeline.quantize import INT8_MODEL
 from edgecnn.progress import Progress
-from edgecnn.targets import TARGETS
+from edgecnn.targets import target as target_row
 from edgecnn.targets.native import NativeSession
 
 
@@ -38,7 +38,7 @@ def profile_operators(
                     _profiled(models, FLOAT_MODEL, target, batch, threads),
                     _profiled(models, INT8_MODEL, target, batch, threads),
                 ),
-                provider=TARGETS[target].provider,
+                provider=target_row(target).provider,
                 threads=threads,
             )
         progress.update("profile", done, len(wanted))

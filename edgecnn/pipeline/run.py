@@ -31,7 +31,7 @@ from edgecnn.pipeline.verdict import Gates, Verdict, all_checks
 from edgecnn.quantization.calibration import choose_calibration_images
 from edgecnn.quantization.fit import Fit
 from edgecnn.quantization.recipes import DEFAULT_RECIPE
-from edgecnn.targets import TARGETS, require, require_clock
+from edgecnn.targets import require, require_clock, target
 from edgecnn.training import TrainingSettings
 
 
@@ -72,8 +72,9 @@ class RunSettings:
 
     @property
     def tuning(self) -> TuneSettings | None:
-        """How a run tunes: on the first target with a clock; None if there is none, or no time for it."""
-        timed = [name for name in self.targets if TARGETS[name].clock_here == "measured"]
+        """How a run tunes: on the first target with a clock in this process; None if there is none, or no time."""
+        rows = {name: target(name) for name in self.targets}
+        timed = [name for name, row in rows.items() if row.clock_here == "measured" and row.runtime_here is None]
         if not self.tune_seconds or not timed or self.quantizing != self.quantize:
             return None
         return TuneSettings(
@@ -149,12 +150,12 @@ def _stages(
     ]
     if fits := settings.fits():
         stages.append(("fit", lambda: _fit(bundle, dataset, fits, settings, options)))
-    if timed := [name for name in settings.targets if TARGETS[name].clock_here == "measured"]:
+    if timed := [name for name in settings.targets if target(name).clock_here == "measured"]:
         stages.append(("bench", lambda: bench_stage(bundle, options, timed, settings.bench)))
     for name in settings.targets:
         if name not in timed:
             options.progress.say(
-                f"{name}: is {TARGETS[name].clock_here}, so its accuracy is measured and not its latency"
+                f"{name}: is {target(name).clock_here}, so its accuracy is measured and not its latency"
             )
     given = _last_given_stage(bundle.manifest)
     if given is None:

@@ -10,7 +10,7 @@ from edgecnn.measure.machine import describe_machine
 from edgecnn.pipeline.export import FLOAT_MODEL
 from edgecnn.pipeline.tune_settings import TuneSettings
 from edgecnn.progress import Progress
-from edgecnn.targets import open_session, require, require_clock
+from edgecnn.targets import open_session, require, require_clock, target
 from edgecnn.targets.instructions import InstructionCounter, require_counting
 
 if TYPE_CHECKING:
@@ -24,20 +24,28 @@ def require_measurable(settings: TuneSettings) -> None:
     """Refuse a target on which nothing can be measured.
 
     Raises:
-        UsageError: there is no such target, or its instructions are to be counted with more than one thread.
+        UsageError: there is no such target, its calls cannot be raced from here, or its instructions are to be counted
+            with more than one thread.
         TargetError: it is not available here, or has neither a clock nor instructions that can be counted here.
     """
-    row = require(settings.target)
+    row = target(settings.target)
     if row.emulated is None:
         require_clock(settings.target)
-    elif settings.threads > 1:
+    if row.runtime_here is not None and row.emulated is None:
+        raise UsageError(
+            f"tune: {settings.target} runs outside this process, and a race from here would time the way there, too.",
+            next_step=f"edgecnn tune, then edgecnn bench --provider {settings.target}; or tune on the machine itself",
+        )
+    require(settings.target)
+    if row.emulated is None:
+        return
+    if settings.threads > 1:
         raise UsageError(
             f"tune: on {settings.target} instructions are counted, with one thread; found --threads "
             f"{settings.threads}.",
             next_step="--threads 1",
         )
-    else:
-        require_counting(settings.target)
+    require_counting(settings.target)
 
 
 @contextlib.contextmanager

@@ -24,6 +24,8 @@ from edgecnn.targets.native import NativeSession
 from edgecnn.targets.node import NODE_WASM, NODE_XNNPACK
 from edgecnn.targets.session import Clock, Session
 from edgecnn.targets.session_options import DEFAULT_SESSION
+from edgecnn.targets.ssh import SshBoard, board, is_board
+from edgecnn.targets.ssh_address import EXAMPLE
 from edgecnn.targets.target import Target
 from edgecnn.targets.worker_session import WorkerSession
 
@@ -178,13 +180,22 @@ TARGETS: dict[str, Target] = {
 
 
 def target(name: str) -> Target:
-    """Return a row of the table.
+    """Return a row of the table, or one made for a board that the name tells how to reach.
 
     Raises:
         UsageError: there is no such target; the known ones are listed.
     """
+    if is_board(name):
+        return Target(
+            provider="CPUExecutionProvider",
+            clock="measured",
+            summary="the CPU of a board, over SSH",
+            remedy="see docs/devices.md",
+            runtime=board(name),
+        )
     if name not in TARGETS:
-        raise UsageError(f"unknown provider {name!r}; known: {', '.join(TARGETS)}.", next_step="edgecnn targets")
+        known = ", ".join([*TARGETS, EXAMPLE])
+        raise UsageError(f"unknown provider {name!r}; known: {known}.", next_step="edgecnn targets")
     return TARGETS[name]
 
 
@@ -196,7 +207,9 @@ def require(name: str) -> Target:
         TargetError: it cannot run here, and why.
     """
     row = target(name)
-    if reason := row.why_not():
+    if isinstance(row.runtime, SshBoard):
+        row.runtime.look()  # says more than a row can, whatever is missing there
+    elif reason := row.why_not():
         raise TargetError(f"{name}: not available here: {reason}.", next_step=row.remedy)
     return row
 

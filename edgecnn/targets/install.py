@@ -22,6 +22,7 @@ from edgecnn.targets.python_environment import PythonEnvironment
 from edgecnn.targets.qemu_user import find_qemu, install_qemu
 from edgecnn.targets.qemu_user import folder as qemu_folder
 from edgecnn.targets.runtime import Runtime
+from edgecnn.targets.ssh import SshBoard
 from edgecnn.targets.worker_process import WorkerProcess
 from edgecnn.targets.worker_session import greet
 
@@ -98,12 +99,18 @@ def _install_emulated(cpu: EmulatedCpu, progress: Progress, force: bool) -> None
         _prove(cpu, None)
 
 
+def _ask_board(board: SshBoard, progress: Progress, force: bool) -> None:
+    """Nothing is installed on another's machine: say what to type there."""
+    board.look()
+
+
 #: What sets up each kind of runtime: given it, the listener, and whether to make it anew.
 INSTALLERS: tuple[tuple[type, Callable[[Any, Progress, bool], None]], ...] = (
     (EmulatedCpu, _install_emulated),
     (PythonEnvironment, install_environment),
     (NodeRuntime, install_node),
     (Chromium, install_chromium),
+    (SshBoard, _ask_board),
 )
 
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 _DTYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8", "tensor(int8)": "int8"}
+#: In an .ort file, the flatbuffer's identifier.
+_ORT_FORMAT = b"ORTM"
 _SILENT_LOG = 4  # fatal only: what goes wrong is raised, and warnings would soil stderr
 
 
@@ -163,7 +165,9 @@ class NativeSession:
         self.nodes_by_provider: dict[str, int] = Counter()
         for subgraph in self._session.get_provider_graph_assignment_info():
             self.nodes_by_provider[subgraph.ep_name] += len(subgraph.get_nodes())
-        require_provider(self.nodes_by_provider, provider, allow_cpu_nodes, name=model_name)
+        if provider != CPU_PROVIDER or model[4:8] != _ORT_FORMAT:
+            # Of an .ort file nothing is told; where the CPU alone was asked for, nothing else is there to run it.
+            require_provider(self.nodes_by_provider, provider, allow_cpu_nodes, name=model_name)
 
     def run(self, batch: Feed) -> NDArray[np.float32]:
         """Map a batch to logits float32 ``[N, classes]``.

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+from edgecnn.errors import EdgecnnError, StageError
 from edgecnn.targets.worker import Header
 
 
@@ -46,3 +47,11 @@ class Runtime(Protocol):
 
     def adapt(self, model: bytes) -> bytes:
         """Return the model as this runtime reads it: the same graph, in an older file format if need be."""
+
+
+@runtime_checkable
+class ExplainingRuntime(Protocol):
+    """A runtime that knows better than its worker's last words what a failure means there."""
+
+    def explain(self, error: StageError) -> EdgecnnError:
+        """Return what to raise in place of ``error``."""

@@ -8,6 +8,7 @@ from edgecnn.targets.native import missing_provider
 from edgecnn.targets.plugin import Plugin
 from edgecnn.targets.runtime import Runtime
 from edgecnn.targets.session import Clock
+from edgecnn.targets.ssh import SshBoard
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +45,11 @@ class Target:
     def emulated(self) -> EmulatedCpu | None:
         """The CPU that is emulated, or None where it is a real one."""
         return self.runtime if isinstance(self.runtime, EmulatedCpu) else None
+
+    @property
+    def remote(self) -> bool:
+        """Whether it is another machine: what this one has to spare, and its memory, say nothing of it."""
+        return isinstance(self.runtime, SshBoard)
 
     @property
     def runtime_here(self) -> Runtime | None:

@@ -14,6 +14,7 @@ import json
 import os
 import struct
 import tempfile
+from pathlib import Path
 from typing import IO, Any
 
 MAGIC = b"EDGE"
@@ -77,9 +78,10 @@ def _greeting() -> Header:
 
     return {
         "machine": platform.machine(),
-        "cpu": _cpu_name() or platform.processor() or platform.machine(),
         "system": f"{platform.system()} {platform.release()}",
         "cores": os.cpu_count() or 1,
+        "cpu": _cpu_name() or platform.processor() or platform.machine(),
+        "load_average": os.getloadavg()[0],
         "features": sorted(name for name, present in features.items() if present),
         "versions": {
             "python": platform.python_version(),
@@ -90,12 +92,17 @@ def _greeting() -> Header:
     }
 
 
-def _cpu_name() -> str | None:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:  # noqa: PTH123
-            return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), None)
-    except OSError:
-        return None
+def _cpu_name() -> str:
+    """Return what Linux calls the CPU, or the board: arm64 kernels tell no model name."""
+    for path, names in (("/proc/cpuinfo", ("model name", "Hardware")), ("/proc/device-tree/model", ("",))):
+        try:
+            lines = Path(path).read_text(errors="replace").splitlines()
+        except OSError:
+            continue
+        told = next((line for line in lines if line.startswith(names)), "")
+        if name := told.rpartition(":")[2].strip("\0 "):
+            return name
+    return ""
 
 
 def _open_or_tell_why_not(model: bytes, header: Header) -> tuple[Any, Header]:
@@ -171,11 +178,10 @@ def _device(provider: str, plugin: Header, provider_options: Header) -> tuple[li
 def _open_through_context(model: bytes, header: Header) -> tuple[Any, bytes]:
     """Have the provider write what it compiled, and open that: as a device would, without the model."""
     with tempfile.TemporaryDirectory() as folder:
-        place = os.path.join(folder, "context.onnx")  # noqa: PTH118 - a pathlib less to import under emulation
-        told = {"ep.context_enable": "1", "ep.context_file_path": place, "ep.context_embed_mode": "1"}
+        place = Path(folder) / "context.onnx"
+        told = {"ep.context_enable": "1", "ep.context_file_path": str(place), "ep.context_embed_mode": "1"}
         _open(model, {**header, "entries": told})
-        with open(place, "rb") as file:  # noqa: PTH123
-            written = file.read()
+        written = place.read_bytes()
     return _open(written, header), written
 
 

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecnn.bundle.manifest import MachineRecord
-from edgecnn.errors import StageError, TargetError
+from edgecnn.errors import EdgecnnError, StageError, TargetError
 from edgecnn.targets.emulator import TELLING_FEATURES
 from edgecnn.targets.native import CPU_PROVIDER, NativeSession
 from edgecnn.targets.placement import require_provider
 from edgecnn.targets.plugin import Plugin
-from edgecnn.targets.runtime import Runtime
+from edgecnn.targets.runtime import ExplainingRuntime, Runtime
 from edgecnn.targets.session import Clock, Feed
 from edgecnn.targets.worker import Header
 from edgecnn.targets.worker_process import WorkerProcess
@@ -38,6 +38,7 @@ class WorkerSession:
         self.input, self.output = here.input, here.output
         self.clock: Clock = clock
         self._name = f"{model_name} on {target}"
+        self._runtime = runtime
         self._call_limit_s = call_limit_s or runtime.call_limit_s
         self._worker = WorkerProcess(command or runtime.command(), environment=runtime.environment(), name=self._name)
         self._provider, self._allow_cpu_nodes = provider, allow_cpu_nodes
@@ -113,12 +114,15 @@ class WorkerSession:
         return {"input": self.input.name, "dtype": batch.dtype.str, "shape": batch.shape}
 
     def _ask(self, header: Header, body: bytes) -> tuple[Header, bytes]:
-        answer, data = self._worker.ask(header, body, limit_s=self._call_limit_s)
-        if "error" in answer:
-            raise StageError(
-                f"{self._name}: the runtime failed there ({answer['error']}).",
-                next_step="export the model again, and report it if that does not help",
-            )
+        try:
+            answer, data = self._worker.ask(header, body, limit_s=self._call_limit_s)
+            if "error" in answer:
+                raise StageError(
+                    f"{self._name}: the runtime failed there ({answer['error']}).",
+                    next_step="export the model again, and report it if that does not help",
+                )
+        except StageError as error:
+            raise _explained(error, self._runtime) from error
         return answer, data
 
 
@@ -146,7 +150,9 @@ def greet(worker: WorkerProcess, runtime: Runtime, target: str) -> MachineRecord
     try:
         seen = worker.greeting(limit_s=START_LIMIT_S)
     except StageError as error:
-        raise TargetError(error.message, next_step=f"edgecnn targets install {target} --force") from error
+        explained = _explained(error, runtime)
+        remedy = f"edgecnn targets install {target} --force" if explained is error else explained.next_step
+        raise TargetError(explained.message, next_step=remedy) from error
     if reason := runtime.differs(seen):
         raise TargetError(f"{target}: {reason}.", next_step=f"edgecnn targets install {target} --force")
     return MachineRecord(
@@ -156,5 +162,9 @@ def greet(worker: WorkerProcess, runtime: Runtime, target: str) -> MachineRecord
         cores=seen["cores"],
         cpu_features=tuple(name for name in TELLING_FEATURES if name in seen["features"]),
         versions=seen["versions"],
-        load_average=round(os.getloadavg()[0], 2),
+        load_average=round(seen.get("load_average", os.getloadavg()[0]), 2),
     )
+
+
+def _explained(error: StageError, runtime: Runtime) -> EdgecnnError:
+    return runtime.explain(error) if isinstance(runtime, ExplainingRuntime) else error

@@ -235,3 +235,23 @@ def test_it_tells_the_versions_that_it_is_asked_for() -> None:
     (greeting,) = unpack(finished.stdout)
     assert {"onnx", "pydantic", "python", "numpy", "onnxruntime"} == set(greeting[0]["versions"])
     assert greeting[0]["cpu"]
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "model", "name"),
+    [
+        ("processor\t: 0\nmodel name\t: AMD EPYC\n", "", "AMD EPYC"),
+        ("processor\t: 0\nHardware\t: BCM2835\n", "Raspberry Pi 3\0", "BCM2835"),
+        ("processor\t: 0\nCPU part\t: 0xd08\n", "Raspberry Pi 4 Model B\0", "Raspberry Pi 4 Model B"),
+        ("processor\t: 0\n", None, ""),
+    ],
+)
+def test_the_cpu_is_called_what_linux_calls_it_or_the_board(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cpuinfo: str, model: str | None, name: str
+) -> None:
+    (tmp_path / "cpuinfo").write_text(cpuinfo)
+    if model is not None:
+        (tmp_path / "model").write_text(model)
+    places = {"/proc/cpuinfo": tmp_path / "cpuinfo", "/proc/device-tree/model": tmp_path / "model"}
+    monkeypatch.setattr(worker, "Path", places.__getitem__)
+    assert worker._cpu_name() == name
