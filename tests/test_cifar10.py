@@ -68,7 +68,11 @@ def test_the_reference_bundle_is_whole() -> None:
     for name in found.keys() - {"manifest.json"}:
         assert bundle.manifest.artifact(name) is not None
         bundle.read(name, next_step="")
-    assert set(bundle.manifest.stages) == {"train", "export", "simplify", "quantize", "validate", "bench", "report"}
+    done = {"train", "export", "simplify", "tune", "quantize", "validate", "bench", "report"}
+    assert set(bundle.manifest.stages) == done
+    assert bundle.manifest.recommendation is not None
+    assert bundle.manifest.recommendation.model == "int8.onnx"
+    assert bundle.manifest.recommendation.speedup.low > 1
     assert bundle.manifest.data is not None
     assert (bundle.manifest.data.n_train, bundle.manifest.data.n_test) == (50_000, 10_000)
     assert bundle.manifest.data.classes == CLASSES

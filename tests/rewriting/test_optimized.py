@@ -1,6 +1,7 @@
 """What the rewrites are for really happens: what ONNX Runtime makes of a rewritten network has nothing left in between.
 
-On the trained SimpleCNN of this repository. ONNX Runtime cancels the transpositions that the rewrites write down.
+On the trained SimpleCNN of this repository, quantized anew. ONNX Runtime cancels the transpositions that the rewrites
+write down.
 """
 
 from pathlib import Path
@@ -11,10 +12,10 @@ import pytest
 from onnx import ModelProto, helper
 
 from edgecnn.rewriting import REWRITES, rewrite
+from tests.committed import quantized
 from tests.qdq_nets import session
 
-ARTIFACTS = Path(__file__).parents[2] / "artifacts"
-INT8 = (ARTIFACTS / "simplecnn-cifar10" / "int8.onnx").read_bytes()
+INT8 = quantized("simplecnn")
 FORMS = pytest.mark.parametrize("form", ["blocked-conv", "padded-blocked-conv"])
 
 
@@ -70,7 +71,7 @@ def test_the_answers_of_simplecnn_are_the_same_to_the_last_bit(form: str, count:
 
 @pytest.mark.parametrize("name", ["resnet8", "ds_cnn", "mobilenet_v3"])
 def test_a_rewritten_bundle_is_not_rewritten_again(name: str) -> None:
-    data = (ARTIFACTS / f"{name}-cifar10" / "int8.onnx").read_bytes()
+    data = quantized(name)
     for form in ("blocked-conv", "padded-blocked-conv"):
         once = rewrite(data, passes(form), name=name)
         assert any(site.applied and site.rewrite == form for site in once.sites)

@@ -1,6 +1,5 @@
 """What every row of the table keeps: the file's claims, bytes and labels; and what it says where it does nothing."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from edgecnn.errors import ModelError, UsageError
 from edgecnn.graph import onnx_file
 from edgecnn.rewriting import REWRITES, has_branches, plans, rewrite
+from tests import committed
 from tests.graphs import copy, evaluate, make_model, node, small_cnn
 from tests.qdq_nets import answers
 from tests.rewrite_subjects import SUBJECTS, photos, quantized
@@ -238,7 +238,7 @@ def test_plans_begin_with_nothing_and_all_and_change_one_thing_each() -> None:
 
 
 def test_what_stands_in_for_a_pass_is_planned_first_where_it_gives_another_graph() -> None:
-    found = plans(Path("artifacts/resnet8-cifar10/int8.onnx").read_bytes(), form="int8")
+    found = plans(committed.quantized("resnet8"), form="int8")
     assert "padded-blocked-conv" in found[1]
     assert "blocked-conv" in found[2]
 
