@@ -6,10 +6,11 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from edgecnn.errors import StageError
+from edgecnn.errors import StageError, TargetError
 from edgecnn.packaging.ort_bytes import with_sorted_kernel_types
 from edgecnn.packaging.ort_format import Platform, convert
 from edgecnn.targets import reference_session
+from edgecnn.targets.native import NativeSession
 from tests.graphs import small_cnn
 
 MODELS = {"float.onnx": small_cnn().SerializeToString(), "int8.onnx": small_cnn(seed=1).SerializeToString()}
@@ -53,6 +54,19 @@ def test_the_runtime_finds_its_kernels_in_the_sorted_table_without_optimizing() 
     session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     expected = reference_session(MODELS["float.onnx"], model_name="x").run(X)
     np.testing.assert_allclose(session.run(None, {"x": X})[0], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_it_is_opened_for_the_cpu_alone_for_of_no_other_is_it_told_what_ran() -> None:
+    data = convert(MODELS, platform="x86").models["float.ort"]
+    with pytest.raises(TargetError, match="AzureExecutionProvider runs no node"):
+        NativeSession(
+            data,
+            model_name="float.ort",
+            provider="AzureExecutionProvider",
+            clock="measured",
+            threads=1,
+            allow_cpu_nodes=1000,
+        )
 
 
 def test_another_file_is_refused() -> None:
