@@ -108,7 +108,8 @@ def _emit(editor: Editor, layer: QuantizedLayer, conv: Convolution, block: Block
         bias = _spread(layer.bias, for_each_output(layer.bias.values, block), block)
         inputs.append(add_quantized_constant(editor, f"{stem}_bias", bias))
     attributes = {"kernel_shape": block.kernel, "strides": block.strides, "pads": block.pads}
-    made = add_rounding(editor, editor.add("Conv", inputs, f"{stem}_conv", attributes), layer, stem)
+    made = editor.inherit(editor.add("Conv", inputs, f"{stem}_conv", attributes), layer.node)
+    made = add_rounding(editor, made, layer, stem)
     height, width = conv.output[0] // block.rows, conv.output[1] // block.columns
     if pool is None:
         editor.redirect(layer.result, _view(editor, made, (height, conv.output[1], outputs), stem))

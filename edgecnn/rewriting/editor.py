@@ -163,6 +163,11 @@ class Editor:
         self._enter(self._nodes[-1])
         return output
 
+    def inherit(self, tensor: str, node: "NodeProto") -> str:
+        """Give what makes a tensor the name of the layer that it stands in for; return the tensor's name."""
+        self._makers[tensor].name = node.name
+        return tensor
+
     def remove(self, *nodes: "NodeProto") -> None:
         """Take nodes out; what read their outputs must be given other inputs."""
         gone = {id(node) for node in nodes}

@@ -65,7 +65,8 @@ def _split(editor: Editor, node: "NodeProto") -> Site | None:
         "strides": strides,
         "pads": phase_pads(conv, kernel.shape[2:], window),
     }
-    made = editor.add("Relu", [editor.add("Conv", inputs, f"{node.output[0]}.phases", attributes)], relu.output[0])
+    made = editor.inherit(editor.add("Conv", inputs, f"{node.output[0]}.phases", attributes), node)
+    made = editor.add("Relu", [made], relu.output[0])
     _compare(editor, made, (len(weight), conv.output[0] // window[0], conv.output[1] // window[1]), places, pool)
     return Site(
         rewrite=NAME,

@@ -287,3 +287,11 @@ def pad_by_nothing(add: Callable[..., str]) -> Callable[..., str]:
         return add(self, op, inputs[:2] if op == "Pad" else inputs, *rest)
 
     return spoiled
+
+
+@PASSES
+def test_what_is_blocked_keeps_its_layers_name(name: str) -> None:
+    model = photo_net().model()
+    found = onnx.load_model_from_string(apply(model, name).data)
+    convolutions = [[node.name for node in one.graph.node if node.op_type == "Conv"] for one in (model, found)]
+    assert convolutions[0] == convolutions[1] != []
