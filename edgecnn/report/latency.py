@@ -99,7 +99,7 @@ def latency_sentence(result: LatencyResult) -> "Text":
         "faster": f"int8 is {ratio:.2f} times as fast as float here.",
         "same": "int8 and float are equally fast here, within the noise.",
         "slower": f"int8 is SLOWER than float here: it takes {1 / ratio:.2f} times as long. Ship float on this target, "
-        "unless the smaller file is what you need.",
+        "unless the smaller file is what you need; edgecnn tune looks for a faster int8.",
     }
     tuned = result.int8_session != "default"
     how = f" int8 was opened with session options {printable(result.int8_session)}, as tuning found." if tuned else ""

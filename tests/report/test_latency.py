@@ -22,7 +22,7 @@ def test_latency_is_shown_float_above_int8() -> None:
             "slower",
             (0.5, 0.4, 0.6),
             "cpu: int8 is SLOWER than float here: it takes 2.00 times as long. Ship float on this target, "
-            "unless the smaller file is what you need.",
+            "unless the smaller file is what you need; edgecnn tune looks for a faster int8.",
         ),
     ],
 )
