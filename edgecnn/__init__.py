@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from edgecnn.pipeline.export import export
     from edgecnn.pipeline.export_settings import ExportSettings
     from edgecnn.pipeline.fit import Fitted, fit
-    from edgecnn.pipeline.fit_measure import bench_fitted, validate_fitted
     from edgecnn.pipeline.inspect import Inspection, inspect
     from edgecnn.pipeline.measurement import Measured, MeasureSettings, take_measurement
     from edgecnn.pipeline.package import Package, package
@@ -48,7 +47,7 @@ if TYPE_CHECKING:
     from edgecnn.pipeline.train import train
     from edgecnn.pipeline.tune import tune
     from edgecnn.pipeline.tune_settings import TuneSettings
-    from edgecnn.pipeline.validate import validate
+    from edgecnn.pipeline.validate import Validated, validate
     from edgecnn.pipeline.verdict import Gates, Verdict
     from edgecnn.quantization.recipes import RECIPES
     from edgecnn.targets import TARGETS
@@ -81,10 +80,10 @@ __all__ = [
     "SimplifiedFile",
     "TrainingSettings",
     "TuneSettings",
+    "Validated",
     "Verdict",
     "__version__",
     "bench",
-    "bench_fitted",
     "compare",
     "count_instructions",
     "export",
@@ -102,7 +101,6 @@ __all__ = [
     "train",
     "tune",
     "validate",
-    "validate_fitted",
     "write_demo_page",
     "write_report",
 ]
@@ -133,9 +131,9 @@ _HOMES = {
     "SimplifiedFile": "edgecnn.pipeline.simplify_file",
     "TrainingSettings": "edgecnn.training.settings",
     "TuneSettings": "edgecnn.pipeline.tune_settings",
+    "Validated": "edgecnn.pipeline.validate",
     "Verdict": "edgecnn.pipeline.verdict",
     "bench": "edgecnn.pipeline.bench",
-    "bench_fitted": "edgecnn.pipeline.fit_measure",
     "compare": "edgecnn.pipeline.compare",
     "count_instructions": "edgecnn.targets.instructions",
     "export": "edgecnn.pipeline.export",
@@ -153,7 +151,6 @@ _HOMES = {
     "train": "edgecnn.pipeline.train",
     "tune": "edgecnn.pipeline.tune",
     "validate": "edgecnn.pipeline.validate",
-    "validate_fitted": "edgecnn.pipeline.fit_measure",
     "write_demo_page": "edgecnn.pipeline.demo_page",
     "write_report": "edgecnn.pipeline.report",
 }

@@ -53,7 +53,6 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from edgecnn.pipeline.context import Options, Outcome
-    from edgecnn.pipeline.fit_measure import Measured
     from edgecnn.targets.install import Installed
 
 app = typer.Typer(
@@ -426,7 +425,7 @@ def validate(
     provider: Providers = None,
     model: Int8Model = None,
     images: TestImages = None,
-    allow_cpu_nodes: AllowCpuNodes = 0,
+    allow_cpu_nodes: AllowCpuNodes = None,
     max_drop: MaxDrop = 1.0,
     cache: Cache = None,
     json: Json = False,
@@ -438,40 +437,33 @@ def validate(
     from edgecnn.report.fusion import fusion_items
     from edgecnn.report.prediction import prediction_items
     from edgecnn.report.targets import failure_items, validation_items
-    from edgecnn.targets.choice import ALL, choose_targets
+    from edgecnn.targets.choice import ALL
 
     asked = provider or ["cpu"]
-    if model not in (None, "int8.onnx"):
-        from edgecnn.pipeline.fit_measure import validate_fitted
-
-        measured = validate_fitted(
-            model,
-            targets=asked,
-            n_images=images,
-            allow_cpu_nodes=allow_cpu_nodes,
-            gates=Gates(max_drop_pp=max_drop),
-            options=_options(bundle, data, cache, False),
-        )
-        _show_measured(measured, json)
-    targets = choose_targets(asked)
     outcome, verdict = validate_bundle(
         targets=asked,
+        model=model,
         n_images=images,
         allow_cpu_nodes=allow_cpu_nodes,
         gates=Gates(max_drop_pp=max_drop),
         options=_options(bundle, data, cache, False),
     )
     saturation, fusion = outcome.manifest.saturation, outcome.manifest.fusion
-    results = [row for row in outcome.manifest.validation if row.target in targets]
     predictions = outcome.manifest.predictions if ALL in asked else ()
     if json:
-        checked = list(zip(results, verdict.checks, strict=True))
         view = views.validation_view(
-            str(outcome.bundle), checked, verdict.word, saturation, fusion, verdict.failures, predictions
+            str(outcome.bundle),
+            outcome.results,
+            verdict.checks,
+            verdict.word,
+            saturation,
+            fusion,
+            verdict.failures,
+            predictions,
         )
         show_json(view)
     else:
-        terminal.show(*validation_items(results))
+        terminal.show(*validation_items(outcome.results))
         if saturation is not None:
             terminal.show(*text.saturation_items(saturation))
         if fusion is not None:
@@ -483,26 +475,13 @@ def validate(
     raise typer.Exit(verdict.exit_code)
 
 
-def _show_measured(found: "Measured", json: bool) -> NoReturn:
-    from edgecnn.report import text
-    from edgecnn.report.fit import measured_items, measured_view
-
-    bundle, verdict = str(found.bundle), found.verdict
-    if json:
-        show_json(measured_view(bundle, found.record, found.validation, found.latency, verdict.checks, verdict.word))
-    else:
-        terminal.show(*measured_items(found.record, found.validation, found.latency, verdict.checks))
-        terminal.show(text.verdict_line(bundle, verdict.passed))
-    raise typer.Exit(verdict.exit_code)
-
-
 @app.command()
 def bench(
     bundle: Bundle = None,
     data: Data = None,
     provider: Providers = None,
     model: Int8Model = None,
-    allow_cpu_nodes: AllowCpuNodes = 0,
+    allow_cpu_nodes: AllowCpuNodes = None,
     batch: Batches = None,
     threads: ThreadCounts = None,
     through: Annotated[
@@ -536,6 +515,7 @@ def bench(
     from edgecnn.report import text, views
     from edgecnn.report.latency import latency_items, protocol_items
     from edgecnn.report.operators import profile_items
+    from edgecnn.report.targets import failure_items
 
     base = BenchSettings(
         pairs=pairs,
@@ -546,26 +526,10 @@ def bench(
     )
     ways = [parse_through(way) for way in through or ["run"]]
     combined = combinations(base, batches=batch or [1], threads=threads or [1], through=ways)
-    if model not in (None, "int8.onnx"):
-        from edgecnn.pipeline.fit_measure import bench_fitted
-
-        if profile or protocol is not None or save is not None:
-            raise UsageError(
-                f"bench: --profile, --protocol and --save are of int8.onnx, not of {model}.", next_step="leave them out"
-            )
-        options, gates = _options(bundle, data, cache, False), Gates(require_speedup=require_speedup)
-        measured = bench_fitted(
-            model,
-            targets=provider or ["cpu"],
-            settings=combined,
-            allow_cpu_nodes=allow_cpu_nodes,
-            gates=gates,
-            options=options,
-        )
-        _show_measured(measured, json)
     found = take_measurement(
         settings=MeasureSettings(
             targets=tuple(provider or ["cpu"]),
+            model=model,
             allow_cpu_nodes=allow_cpu_nodes,
             bench=combined,
             profile=profile,
@@ -577,13 +541,14 @@ def bench(
         options=_options(bundle, data, cache, False),
     )
     if json:
-        show_json(views.latency_view(str(found.bundle), found.measurement))
+        show_json(views.latency_view(str(found.bundle), found.measurement, found.verdict.failures))
     else:
         if found.results:
             terminal.show(*latency_items(found.results))
         if found.measurement.protocol is not None:
             terminal.show(*protocol_items(found.measurement.protocol))
         terminal.show(*profile_items(found.measurement.profiles))
+        terminal.show(*failure_items(found.verdict.failures))
         if found.verdict.checks:
             terminal.show(
                 text.checks_table(found.verdict.checks), text.verdict_line(str(found.bundle), found.verdict.passed)
@@ -757,7 +722,7 @@ def package(
     out: Annotated[
         Path | None, typer.Option("--out", help="The folder to write. Default: BUNDLE-for-TARGET beside the bundle.")
     ] = None,
-    allow_cpu_nodes: AllowCpuNodes = 0,
+    allow_cpu_nodes: AllowCpuNodes = None,
     cache: Cache = None,
     force: Force = False,
     json: Json = False,

@@ -31,7 +31,12 @@ Providers = Annotated[
     typer.Option("--provider", help="Where to run; may be given again; all: each that is ready. See: edgecnn targets."),
 ]
 AllowCpuNodes = Annotated[
-    int, typer.Option("--allow-cpu-nodes", help="Nodes that the CPU may run in place of the provider, in each model.")
+    int | None,
+    typer.Option(
+        "--allow-cpu-nodes",
+        help="Nodes that the CPU may run in place of the provider, in each model. Default: none; any number where "
+        "'all' names a provider that never takes a whole network.",
+    ),
 ]
 MaxDrop = Annotated[float, typer.Option("--max-drop", help="Fail if int8 loses more top-1 than this, in points.")]
 RequireSpeedup = Annotated[bool, typer.Option("--require-speedup", help="Fail unless int8 is faster than float.")]
@@ -43,7 +48,10 @@ FitFor = Annotated[
     typer.Option("--for", help="Quantize for a target, or any; may be given again; an unknown name lists them."),
 ]
 Int8Model = Annotated[
-    str | None, typer.Option("--model", help="A target's own int8 model, such as int8-qnn.onnx. Default: int8.onnx.")
+    str | None,
+    typer.Option(
+        "--model", help="The int8 model that every target runs, such as int8-qnn.onnx. Default: each target's own."
+    ),
 ]
 Images = Annotated[
     int | None, typer.Option("--images", help="Training images to calibrate on. Default: 512, or all of a smaller set.")

@@ -26,7 +26,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_
 from edgecnn import data as data_room
 from edgecnn.bundle import Bundle
 from edgecnn.data import Images
-from edgecnn.pipeline.validate import choose_images
+from edgecnn.pipeline.sampling import choose_images
 from edgecnn.progress import SILENT
 from edgecnn.quantization import DEFAULT_RECIPE, recipe
 from edgecnn.quantization.calibration import choose_calibration_images

@@ -25,7 +25,7 @@ from edgecnn.errors import EdgecnnError, Interrupted, UsageError
 from edgecnn.measure.latency import pinned
 from edgecnn.measure.machine import describe_machine
 from edgecnn.pipeline.context import Options, choose_dataset, input_size
-from edgecnn.pipeline.validate import choose_images
+from edgecnn.pipeline.sampling import choose_images
 from edgecnn.quantization.calibration import choose_calibration_images
 from scripts.peer_bench.contest import compete
 from scripts.peer_bench.entrants import OurModel, our_entrants, prepare_peers, recommended

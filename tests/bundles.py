@@ -502,8 +502,10 @@ def fitted_manifest() -> Manifest:
     """Return the fixed manifest with a model of QNN's own that was measured, and predictions."""
     whole = fixed_manifest()
     artifact = Artifact(stage="fit", path="int8-qnn.onnx", sha256="f" * 64, size_bytes=81234, parent_sha256="b" * 64)
+    of_qnn = {"int8_model": "int8-qnn.onnx"}
     measured = fitted_record(
-        validation=(validation_result(target="qnn", drop_pp=0.4321),), latency=(latency_result(target="qnn", batch=3),)
+        validation=(validation_result(target="qnn", drop_pp=0.4321).model_copy(update=of_qnn),),
+        latency=(latency_result(target="qnn", batch=3).model_copy(update=of_qnn),),
     )
     to_float = FittedRecord(target="coreml", model="float.onnx", model_sha256="b" * 64, reason="it takes no integers")
     predictions = (

@@ -55,14 +55,20 @@ PIPELINE = (
     "sensitivity",
     "predict",
     "answers",
+    "sampling",
     "fit_plan",
     "fit_model",
+    "fit_records",
     "fit_commit",
     "fit",
+    "int8_choice",
+    "target_accuracy",
+    "validation_job",
     "validate",
     "package",
+    "bench_models",
+    "target_latency",
     "bench",
-    "fit_measure",
     "operators",
     "mlperf_tiny",
     "measurement",
@@ -224,7 +230,7 @@ def test_only_the_bundle_room_names_the_manifest_file() -> None:
         ]
         for name, tree in SOURCE.items()
     }
-    assert [name for name, found in literals.items() if found] == ["edgecnn.bundle.manifest"]
+    assert [name for name, found in literals.items() if found] == ["edgecnn.bundle.record"]
 
 
 @pytest.mark.parametrize(("name", "file"), TABLES.items())

@@ -1,11 +1,12 @@
 """A made-up tuning to test with."""
 
 import dataclasses
+from pathlib import Path
 
 from edgecnn.bundle.tuning import CandidateRecord, ConfigurationRecord, RatioRecord, RecommendationRecord, TuningRecord
 from edgecnn.pipeline.quantize_settings import recorded
 from edgecnn.quantization.recipes import recipe
-from tests.bundles import MACHINE, NOON
+from tests.bundles import MACHINE, NOON, read_manifest
 
 PLAIN = "u8s8-perchannel-minmax-reduced"
 CHOSEN = dataclasses.replace(recipe(PLAIN), float_layers=("fc3",), summary="")
@@ -85,3 +86,13 @@ def recommendation_record() -> RecommendationRecord:
         machine=MACHINE,
         measured_at=NOON,
     )
+
+
+def plant_tuning(folder: Path, *, n_images: int = 32) -> None:
+    """Let a bundle's manifest say that a rewritten int8 won, so that ``quantize`` makes it."""
+    manifest = read_manifest(folder)
+    of_float = manifest.artifact("float.onnx")
+    assert of_float is not None
+    told = {"float_sha256": of_float.sha256, "n_images": n_images, "recipe": recorded(recipe(PLAIN))}
+    record = tuning_record().model_copy(update=told)
+    (folder / "manifest.json").write_text(manifest.model_copy(update={"tuning": record}).model_dump_json())

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
-from edgecnn.bundle.record import Fraction, MachineRecord, Record
+from edgecnn.bundle.record import FileName, Fraction, MachineRecord, Record
 
 Through = Literal["run", "iobinding"]
 
@@ -112,7 +112,8 @@ class LatencyResult(Record):
     """Float and int8 latency on one target: ``pairs`` fresh pairs of sessions, ``rounds`` turns in each.
 
     ``float_medians_us`` and ``int8_medians_us`` hold one median for each pair, in order. ``int8_session`` is the row of
-    the table of session options that int8 was opened with: what a tuning of it on this target chose.
+    the table of session options that int8 was opened with: what a tuning of it on this target chose. ``int8_model`` is
+    the file that ran as int8.
     """
 
     model_config = ConfigDict(populate_by_name=True, serialize_by_alias=True)
@@ -122,6 +123,7 @@ class LatencyResult(Record):
     threads: Count
     through: Through = "run"
     int8_session: str = "default"
+    int8_model: FileName = "int8.onnx"
     clock: Literal["measured", "emulated", "simulated"]
     # "float" is the word users read; Python keeps it for the type.
     float_latency: Annotated[Latency, Field(alias="float")]

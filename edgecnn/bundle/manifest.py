@@ -15,13 +15,14 @@ from edgecnn.bundle.latency import Latency as Latency
 from edgecnn.bundle.latency import LatencyResult as LatencyResult
 from edgecnn.bundle.latency import Speedup as Speedup
 from edgecnn.bundle.prediction import PredictionRecord
+from edgecnn.bundle.record import MANIFEST as MANIFEST
+from edgecnn.bundle.record import FileName as FileName
 from edgecnn.bundle.record import Fraction as Fraction
 from edgecnn.bundle.record import MachineRecord as MachineRecord
 from edgecnn.bundle.record import Record as Record
 from edgecnn.bundle.record import Sha256 as Sha256
 from edgecnn.bundle.tuning import RecommendationRecord, TuningRecord
 
-MANIFEST = "manifest.json"
 SCHEMA_VERSION: Literal[1] = 1
 
 StageName = Literal["train", "export", "simplify", "tune", "quantize", "fit", "validate", "bench", "report"]
@@ -38,17 +39,6 @@ DOWNSTREAM: dict[StageName, tuple[StageName, ...]] = {
     "bench": ("report",),
     "report": (),
 }
-
-
-def _refuse_manifest(name: str) -> str:
-    if name.lower() == MANIFEST:
-        raise ValueError("the manifest is no artifact of itself")
-    return name
-
-
-# No separator can occur in it, so a manifest cannot point out of its folder.
-# Nor can it name the manifest, which a commit would then take away as a stale file.
-FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"), AfterValidator(_refuse_manifest)]
 
 
 def _refuse_nan(value: JsonValue) -> JsonValue:
@@ -234,12 +224,15 @@ class ClassAccuracy(Record):
 class Difference(Record):
     """One model's answers on a target, held against this machine's CPU: the same images, the same batches.
 
-    ``top1_change_pp`` is in percentage points, above 0 where the target is more often right.
+    ``top1_change_pp`` is in percentage points, above 0 where the target is more often right; ``low`` and ``high`` are
+    its 95% interval.
     """
 
     argmax_flips: Annotated[int, Field(ge=0)]
     max_abs_logit_difference: Annotated[float, Field(ge=0)]
     top1_change_pp: float | None = None
+    top1_change_low_pp: float | None = None
+    top1_change_high_pp: float | None = None
 
 
 class ValidationResult(Record):
@@ -248,10 +241,11 @@ class ValidationResult(Record):
     ``n_available`` and ``sample_seed`` are set where only ``n`` of the test images were asked for, and the comparisons
     with this machine's CPU where the target is another. ``how`` tells how far the answer reaches: the target itself,
     its instructions emulated, its arithmetic simulated. ``float_nodes`` and ``int8_nodes`` count the nodes that each
-    provider ran, as the session said it.
+    provider ran, as the session said it. ``int8_model`` is the file that ran as int8.
     """
 
     target: str
+    int8_model: FileName = "int8.onnx"
     float_top1: Fraction
     int8_top1: Fraction
     drop_pp: float

@@ -105,12 +105,13 @@ def compare(reference: Accuracy, candidate: Accuracy, images: Images) -> PairedA
 
 def difference(reference: Accuracy, candidate: Accuracy) -> Difference:
     """Compare the answers of one model on two targets to the same images, in the same batches."""
+    drop = paired_drop(reference.per_image_correct, candidate.per_image_correct)
     return Difference(
         argmax_flips=int((reference.predictions != candidate.predictions).sum()),
         max_abs_logit_difference=float(np.abs(reference.logits - candidate.logits).max()),
-        top1_change_pp=100
-        * (int(candidate.per_image_correct.sum()) - int(reference.per_image_correct.sum()))
-        / candidate.n,
+        top1_change_pp=0.0 - 100 * drop.delta,
+        top1_change_low_pp=0.0 - 100 * drop.high,
+        top1_change_high_pp=0.0 - 100 * drop.low,
     )
 
 

@@ -24,10 +24,10 @@ def latency_figures(
     figures = [
         *_model_figures("float", (a.float_latency, b.float_latency), (a.float_medians_us, b.float_medians_us)),
         *_startup_figures("float", a.float_startup, b.float_startup),
-        *_size("float", "float.onnx", sizes_a, sizes_b),
+        *_size("float", sizes_a.get("float.onnx"), sizes_b.get("float.onnx")),
         *_model_figures("int8", (a.int8_latency, b.int8_latency), (a.int8_medians_us, b.int8_medians_us)),
         *_startup_figures("int8", a.int8_startup, b.int8_startup),
-        *_size("int8", "int8.onnx", sizes_a, sizes_b),
+        *_size("int8", sizes_a.get(a.int8_model), sizes_b.get(b.int8_model)),
         _figure("speedup", "both", "times", (a.speedup.median, b.speedup.median), _speedups(a), _speedups(b)),
     ]
     return tuple(figures)
@@ -64,10 +64,8 @@ def _startup_figures(model: str, a: Startup | None, b: Startup | None) -> list[F
     return found
 
 
-def _size(model: str, file: str, sizes_a: Mapping[str, int], sizes_b: Mapping[str, int]) -> list[Figure]:
-    if not sizes_a.get(file) or not sizes_b.get(file):
-        return []
-    return [_figure("size", model, "bytes", (sizes_a[file], sizes_b[file]))]
+def _size(model: str, a: int | None, b: int | None) -> list[Figure]:
+    return [_figure("size", model, "bytes", (a, b))] if a and b else []
 
 
 def _tiny(model: str, a: TinyModel, b: TinyModel) -> list[Figure]:

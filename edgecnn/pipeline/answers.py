@@ -1,13 +1,12 @@
-"""What both models answer on one target."""
+"""What one model answers on one target."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from edgecnn.bundle.manifest import MachineRecord
 from edgecnn.data import Images
-from edgecnn.errors import UsageError
 from edgecnn.measure.machine import describe_machine
 from edgecnn.progress import Progress
 from edgecnn.targets import Clock, running
@@ -21,70 +20,58 @@ REFERENCE = "cpu"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Answers:
-    """Both models' answers to the same images on one target, and which provider ran how many of their nodes."""
+class Answer:
+    """A model's answers to some images on one target, and which provider ran how many of its nodes."""
 
-    of_float: "Accuracy"
-    of_int8: "Accuracy"
+    accuracy: "Accuracy"
     how: Clock
-    float_nodes: dict[str, int]
-    int8_nodes: dict[str, int]
+    nodes: dict[str, int]
     machine: MachineRecord
     measured_at: datetime
 
 
 @dataclass(frozen=True, kw_only=True)
 class Asking:
-    """What is asked of each target.
+    """What is asked of each target; this CPU is asked the same but once.
 
     Attributes:
-        models: the float model and the int8 one, by name in this order.
-        allow_cpu_nodes: how many of a model's nodes the CPU may run in place of the provider.
+        models: ONNX files by name.
+        cpu_nodes: how many of a model's nodes the CPU may run in place of each target's provider.
         progress: told the images done.
     """
 
     models: Mapping[str, bytes]
+    cpu_nodes: Mapping[str, int]
     progress: Progress
-    allow_cpu_nodes: int = 0
+    _references: dict[tuple[str, int], Answer] = field(default_factory=dict)
 
-    def ask(self, target: str, images: Images) -> Answers:
-        """Run both models on a target.
+    def reference(self, name: str, images: Images) -> Answer:
+        """Run a model on this CPU; images are told apart by how many they are."""
+        key = (name, len(images))
+        if key not in self._references:
+            self._references[key] = self._run(REFERENCE, name, images)
+        return self._references[key]
+
+    def ask(self, target: str, name: str, images: Images) -> Answer:
+        """Run a model on a target.
 
         Raises:
             TargetError: it is not available, or does not take every node.
-            StageError: its process fails, or a model gives NaN or infinite logits.
+            StageError: its process fails, or the model gives NaN or infinite logits.
         """
-        float_model, int8_model = self.models
-        of_float, nodes_of_float, _, _ = self._ask(target, float_model, images)
-        of_int8, nodes_of_int8, how, machine = self._ask(target, int8_model, images)
-        return Answers(
-            of_float=of_float,
-            of_int8=of_int8,
-            how=how,
-            float_nodes=nodes_of_float,
-            int8_nodes=nodes_of_int8,
-            machine=machine,
-            measured_at=datetime.now(UTC).replace(microsecond=0),
-        )
+        return self.reference(name, images) if target == REFERENCE else self._run(target, name, images)
 
-    def _ask(self, target: str, name: str, images: Images) -> "tuple[Accuracy, dict[str, int], Clock, MachineRecord]":
+    def _run(self, target: str, name: str, images: Images) -> Answer:
         from edgecnn.measure.accuracy import top1
 
         title = name if target == REFERENCE else f"{name} on {target}"
-        model = self.models[name]
-        with running(target, model, model_name=name, allow_cpu_nodes=self.allow_cpu_nodes) as session:
+        allowed = self.cpu_nodes.get(target, 0)
+        with running(target, self.models[name], model_name=name, allow_cpu_nodes=allowed) as session:
             found = top1(session, images, name=title, progress=self.progress)
-            machine = session.machine if isinstance(session, WorkerSession) else describe_machine()
-            return found, dict(session.nodes_by_provider), session.clock, machine
-
-
-def require_count(allow_cpu_nodes: int) -> None:
-    """Refuse to allow fewer nodes than none.
-
-    Raises:
-        UsageError: it is negative.
-    """
-    if allow_cpu_nodes < 0:
-        raise UsageError(
-            f"--allow-cpu-nodes must not be below 0, found {allow_cpu_nodes}.", next_step="--allow-cpu-nodes 0"
-        )
+            return Answer(
+                accuracy=found,
+                how=session.clock,
+                nodes=dict(session.nodes_by_provider),
+                machine=session.machine if isinstance(session, WorkerSession) else describe_machine(),
+                measured_at=datetime.now(UTC).replace(microsecond=0),
+            )

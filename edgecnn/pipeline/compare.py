@@ -101,7 +101,7 @@ def _read(path: Path) -> Measurement:
         found = Measurement(
             edgecnn_version=bundle.manifest.edgecnn_version,
             network=network.name if network else None,
-            models=measured_files(bundle),
+            models=measured_files(bundle, *(result.int8_model for result in bundle.manifest.latency)),
             results=bundle.manifest.latency,
         )
     if not found.results and found.protocol is None:

@@ -1,6 +1,6 @@
 """All that one ``edgecnn bench`` measures: latency or a protocol, perhaps a profile, perhaps saved in a file."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -13,8 +13,10 @@ from edgecnn.bundle.operators import OperatorProfile
 from edgecnn.errors import UsageError
 from edgecnn.measure.bench_settings import BenchSettings
 from edgecnn.pipeline.bench import bench
+from edgecnn.pipeline.bench_models import Models
 from edgecnn.pipeline.context import Options, working_on
 from edgecnn.pipeline.export import FLOAT_MODEL
+from edgecnn.pipeline.int8_choice import choose_int8
 from edgecnn.pipeline.mlperf_tiny import PROTOCOL, run_mlperf_tiny
 from edgecnn.pipeline.operators import profile_operators
 from edgecnn.pipeline.quantize import INT8_MODEL
@@ -46,7 +48,8 @@ class MeasureSettings:
 
     Attributes:
         targets: rows of the target table, or ``all``.
-        allow_cpu_nodes: how many nodes of each model the CPU may run in place of a provider.
+        model: the int8 model that all targets run; None for the one that each is to run.
+        allow_cpu_nodes: how many nodes of each model the CPU may run in place of a provider; None as :func:`bench`.
         bench: each is measured.
         profile: whether to profile operator by operator as well.
         protocol: measure by the rules of this benchmark instead.
@@ -55,7 +58,8 @@ class MeasureSettings:
     """
 
     targets: Sequence[str] = ("cpu",)
-    allow_cpu_nodes: int = 0
+    model: str | None = None
+    allow_cpu_nodes: int | None = None
     bench: Sequence[BenchSettings] = field(default_factory=lambda: (BenchSettings(),))
     profile: bool = False
     protocol: str | None = None
@@ -97,15 +101,16 @@ def take_measurement(
             "--require-speedup.",
             next_step="edgecnn bench --require-speedup",
         )
-    settings = replace(settings, targets=choose_targets(settings.targets, timed=True))
+    chosen = choose_targets(settings.targets, timed=True)
     if settings.profile or settings.protocol is not None:
-        _require_here(settings.targets)
+        _require_here(chosen)
     if settings.save is not None:
         require_savable(settings.save)
     folder = options.bundle or newest_folder()
     if settings.protocol is None:
         _, results, verdict = bench(
             targets=settings.targets,
+            model=settings.model,
             settings=settings.bench,
             allow_cpu_nodes=settings.allow_cpu_nodes,
             gates=gates,
@@ -114,13 +119,14 @@ def take_measurement(
     else:
         results, verdict = [], Verdict(checks=())
     with working_on(folder) as bundle:
-        protocol = None if settings.protocol is None else _protocol(bundle, settings, options)
+        int8_models = choose_int8(bundle, chosen, settings.model)
+        protocol = None if settings.protocol is None else _protocol(bundle, int8_models, settings, options)
         measurement = Measurement(
             edgecnn_version=__version__,
             network=bundle.manifest.network.name if bundle.manifest.network else None,
-            models=measured_files(bundle),
+            models=measured_files(bundle, *int8_models.values()),
             results=tuple(results),
-            profiles=tuple(_profiles(bundle, settings, options)),
+            profiles=tuple(_profiles(bundle, int8_models, settings, options)),
             protocol=protocol,
         )
     if settings.save is not None:
@@ -140,23 +146,29 @@ def _require_here(targets: Sequence[str]) -> None:
         )
 
 
-def measured_files(bundle: Bundle) -> dict[str, MeasuredFile]:
+def measured_files(bundle: Bundle, *int8_models: str) -> dict[str, MeasuredFile]:
     """Return the models of a bundle by file name."""
-    found = {name: bundle.manifest.artifact(name) for name in (FLOAT_MODEL, INT8_MODEL)}
+    found = {name: bundle.manifest.artifact(name) for name in (FLOAT_MODEL, INT8_MODEL, *int8_models)}
     return {name: MeasuredFile(sha256=a.sha256, size_bytes=a.size_bytes) for name, a in found.items() if a}
 
 
-def _protocol(bundle: Bundle, settings: MeasureSettings, options: Options) -> TinyResult:
+def _protocol(
+    bundle: Bundle, int8_models: Mapping[str, str], settings: MeasureSettings, options: Options
+) -> TinyResult:
     from edgecnn.measure.mlperf_tiny import WINDOW_SECONDS
 
-    (target,), (chosen,) = settings.targets, settings.bench
+    ((target, int8),), (chosen,) = int8_models.items(), settings.bench
     require_clock(target)
     require(target)
     seconds = settings.window_seconds or WINDOW_SECONDS
-    return run_mlperf_tiny(bundle, target=target, settings=chosen, window_seconds=seconds, options=options)
+    models = Models.read(bundle, int8)
+    return run_mlperf_tiny(bundle, models, target=target, settings=chosen, window_seconds=seconds, options=options)
 
 
-def _profiles(bundle: Bundle, settings: MeasureSettings, options: Options) -> list[OperatorProfile]:
+def _profiles(
+    bundle: Bundle, int8_models: Mapping[str, str], settings: MeasureSettings, options: Options
+) -> list[OperatorProfile]:
     if not settings.profile:
         return []
-    return profile_operators(bundle, targets=settings.targets, settings=settings.bench, progress=options.progress)
+    models = {target: Models.read(bundle, int8) for target, int8 in int8_models.items()}
+    return profile_operators(models, settings=settings.bench, progress=options.progress)

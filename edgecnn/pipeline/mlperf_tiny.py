@@ -14,11 +14,9 @@ from edgecnn.measure.bench_settings import BenchSettings
 from edgecnn.measure.cpus import pinned
 from edgecnn.measure.machine import describe_machine
 from edgecnn.measure.noise import NoiseWatch
-from edgecnn.pipeline.bench import Models
+from edgecnn.pipeline.bench_models import Models
 from edgecnn.pipeline.context import Options, choose_dataset
-from edgecnn.pipeline.export import FLOAT_MODEL
-from edgecnn.pipeline.quantize import INT8_MODEL
-from edgecnn.pipeline.validate import require_same_classes
+from edgecnn.pipeline.validation_job import require_same_classes
 from edgecnn.progress import Progress
 from edgecnn.targets import Session
 
@@ -26,12 +24,13 @@ PROTOCOL = "mlperf-tiny"
 
 
 def run_mlperf_tiny(
-    bundle: Bundle, *, target: str, settings: BenchSettings, window_seconds: float, options: Options
+    bundle: Bundle, models: Models, *, target: str, settings: BenchSettings, window_seconds: float, options: Options
 ) -> TinyResult:
     """Measure both models of a bundle on its own test images; nothing is written.
 
     Args:
-        bundle: where the models are, and whose images they are.
+        bundle: whose images they are.
+        models: float and int8.
         target: a row of the target table with a clock.
         settings: threads, ``through`` and seed; the batch is 1.
         window_seconds: length of each of the five windows; shorter than ten is said in the result.
@@ -39,7 +38,6 @@ def run_mlperf_tiny(
 
     Raises:
         UsageError: another batch than 1.
-        BundleError: a model is missing or was changed.
         DataError: the bundle's images are not to be had, or others were given that have other classes.
     """
     if settings.batch != 1:
@@ -47,14 +45,13 @@ def run_mlperf_tiny(
             f"bench: {PROTOCOL} is at batch 1, found --batch {settings.batch}.",
             next_step=f"--protocol {PROTOCOL} --batch 1",
         )
-    models = Models.read(bundle)
     dataset = choose_dataset(options, bundle.manifest, models.height, models.width)
     require_same_classes(bundle, dataset, "bench")
     images = dataset.test
     chosen = rules.balanced_indices(images.labels, n_classes=len(images.classes))
     machine = describe_machine()
     with pinned(settings.threads) as cpus:
-        sessions = [models.open(name, target, settings.threads) for name in (FLOAT_MODEL, INT8_MODEL)]
+        sessions = [models.open(name, target, settings.threads) for name in models.names]
         watch = NoiseWatch(cpus=cpus)
         windows, unsettled = rules.time_windows(
             sessions,
@@ -70,7 +67,7 @@ def run_mlperf_tiny(
         )
     of_float, of_int8 = (
         _model(session, name, images, chosen, found, options.progress)
-        for session, name, found in zip(sessions, (FLOAT_MODEL, INT8_MODEL), windows, strict=True)
+        for session, name, found in zip(sessions, models.names, windows, strict=True)
     )
     return TinyResult(
         target=target,

@@ -1,43 +1,36 @@
 """Where in float and int8 the time goes, operator by operator."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from edgecnn.bundle import Bundle
 from edgecnn.bundle.operators import OperatorProfile
 from edgecnn.errors import UsageError
 from edgecnn.measure import operators
 from edgecnn.measure.bench_settings import BenchSettings
 from edgecnn.measure.cpus import no_garbage_collection, pinned
 from edgecnn.measure.turns import feed_batch
-from edgecnn.pipeline.bench import Models
-from edgecnn.pipeline.export import FLOAT_MODEL
-from edgecnn.pipeline.quantize import INT8_MODEL
+from edgecnn.pipeline.bench_models import Models
 from edgecnn.progress import Progress
 from edgecnn.targets import target as target_row
 from edgecnn.targets.native import NativeSession
 
 
 def profile_operators(
-    bundle: Bundle, *, targets: Sequence[str], settings: Sequence[BenchSettings], progress: Progress
+    models: Mapping[str, Models], *, settings: Sequence[BenchSettings], progress: Progress
 ) -> list[OperatorProfile]:
-    """Profile both models on each target, once for each batch and thread count; nothing is written.
+    """Profile both models of each target, once for each batch and thread count; nothing is written.
 
     Raises:
-        BundleError: a model is missing or was changed.
         UsageError: a target does not run in the onnxruntime installed here.
         TargetError: a target is not available here.
         StageError: the profiler wrote something else than expected.
     """
-    models = Models.read(bundle)
-    wanted = dict.fromkeys((target, each.batch, each.threads) for target in targets for each in settings)
+    wanted = dict.fromkeys((target, each.batch, each.threads) for target in models for each in settings)
     found = []
     for done, (target, batch, threads) in enumerate(wanted, start=1):
         with pinned(threads), no_garbage_collection():
+            first, second = (_profiled(models[target], name, target, batch, threads) for name in models[target].names)
             of_float, of_int8, layers = operators.profile_operators(
-                (
-                    _profiled(models, FLOAT_MODEL, target, batch, threads),
-                    _profiled(models, INT8_MODEL, target, batch, threads),
-                ),
+                (first, second),
                 provider=target_row(target).provider,
                 threads=threads,
             )

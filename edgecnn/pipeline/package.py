@@ -16,12 +16,12 @@ from edgecnn.packaging.acceptance import Vectors, describe, largest_difference, 
 from edgecnn.packaging.folder import require_free, write_folder
 from edgecnn.packaging.ort_format import Platform, convert
 from edgecnn.packaging.readme import Subject, readme
-from edgecnn.pipeline.answers import require_count
 from edgecnn.pipeline.context import Options, choose_dataset, input_size, read_model
 from edgecnn.pipeline.export import FLOAT_MODEL
 from edgecnn.pipeline.quantize import INT8_MODEL
-from edgecnn.pipeline.validate import choose_images
+from edgecnn.pipeline.sampling import choose_images
 from edgecnn.targets import Target, reference_session, running, target
+from edgecnn.targets.choice import cpu_nodes_allowed
 from edgecnn.targets.placement import CPU_PROVIDER
 from edgecnn.targets.session import feed
 from edgecnn.targets.worker_session import WorkerSession
@@ -62,7 +62,7 @@ def package(
     *,
     target_name: str = "cpu",
     out: Path | None = None,
-    allow_cpu_nodes: int = 0,
+    allow_cpu_nodes: int | None = None,
     options: Options | None = None,
 ) -> Package:
     """Write what goes on a device: models, acceptance vectors, programs that hold the one against the other.
@@ -85,7 +85,7 @@ def package(
     import onnxruntime
 
     options = options or Options()
-    require_count(allow_cpu_nodes)
+    cpu_nodes = cpu_nodes_allowed([target_name], [target_name], allow_cpu_nodes)
     row = target(target_name)
     folder = options.bundle or newest_folder()
     out = out or folder.with_name(f"{folder.resolve().name}-for-{_file_name(target_name)}")
@@ -96,7 +96,7 @@ def package(
         INT8_MODEL: read_model(bundle, INT8_MODEL, next_step="edgecnn quantize"),
     }
     vectors = _vectors(models, _images(bundle, options), row)
-    there = _Place(name=target_name, row=row, allow_cpu_nodes=allow_cpu_nodes)
+    there = _Place(name=target_name, row=row, allow_cpu_nodes=cpu_nodes[target_name])
     device = there.platform(models[FLOAT_MODEL])
     converted = convert(models, platform=device)
     conversion = {name: _check_here(name, data, vectors) for name, data in converted.models.items()}

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from edgecnn.quantization.static import Quantized
 
 INT8_MODEL = "int8.onnx"
+#: The int8 model before its rewrites, bit for bit the same function, for what is not ONNX Runtime's own CPU kernels.
+PORTABLE_MODEL = "int8_portable.onnx"
 
 
 def quantize(
@@ -98,7 +100,7 @@ def quantize_stage(
     if tuned is not None:
         _follow(bundle, job, tuned)
     work = quantize_work(bundle, job)
-    if not options.force and work.is_done():
+    if not options.force and work.is_done() and _has_portable(bundle, job):
         return work.unchanged()
     job.choose_images()
     if settings.max_drop_pp is None:
@@ -123,14 +125,27 @@ def quantize_work(bundle: Bundle, job: CalibrationJob) -> Work:
     )
 
 
-def commit_quantized(bundle: Bundle, job: CalibrationJob, quantized: "Quantized") -> Outcome:
-    """Write an int8 model that a tuning has made by the job's one recipe and rewrites."""
+def commit_quantized(bundle: Bundle, job: CalibrationJob, quantized: "Quantized", portable: bytes) -> Outcome:
+    """Write an int8 model that a tuning has made by the job's one recipe and rewrites.
+
+    Args:
+        bundle: locked.
+        job: its recipe and rewrites.
+        quantized: the model, rewritten.
+        portable: the ONNX file before that.
+    """
     work = quantize_work(bundle, job)
     artifact = bundle.manifest.artifact(INT8_MODEL)
-    if work.is_done() and artifact is not None and artifact.sha256 == sha256_bytes(quantized.data):
+    same = artifact is not None and artifact.sha256 == sha256_bytes(quantized.data)
+    if same and work.is_done() and _has_portable(bundle, job):
         return work.unchanged()
-    products, changes = _products(job, quantized)
+    products, changes = _products(job, quantized, portable)
     return work.finish(products, {**changes, **_outdated(bundle, products), "calibration": job.calibration})
+
+
+def _has_portable(bundle: Bundle, job: CalibrationJob) -> bool:
+    """Tell whether nothing was rewritten, or the bundle holds the model as it was before that, too."""
+    return not job.rewrites or bundle.manifest.artifact(PORTABLE_MODEL) is not None
 
 
 def _follow(bundle: Bundle, job: CalibrationJob, tuned: Applied) -> None:
@@ -180,6 +195,7 @@ def _by_recipe(job: CalibrationJob, known: "dict[str, Range] | None") -> _Made:
     job.progress.say(f"quantizing with {chosen.name}, {where}")
     prepared = job.prepare(chosen, known=known)
     quantized = quantize_and_keep_float(prepared, job.images, chosen, threads=job.threads, progress=job.progress)
+    portable = quantized.data
     if job.rewrites:
         data, why_not = rewritten(quantized.data, job.rewrites, name=job.name)
         if why_not:
@@ -188,16 +204,18 @@ def _by_recipe(job: CalibrationJob, known: "dict[str, Range] | None") -> _Made:
                 next_step="edgecnn tune --force",
             )
         quantized = dataclasses.replace(quantized, data=data)
-    return _products(job, quantized)
+    return _products(job, quantized, portable)
 
 
-def _products(job: CalibrationJob, quantized: "Quantized") -> _Made:
-    """Return the files of one recipe: the model, and the ranges that it was made with."""
+def _products(job: CalibrationJob, quantized: "Quantized", portable: bytes) -> _Made:
+    """Return the files of one recipe: the model, as it was before its rewrites if it has any, and its ranges."""
     from edgecnn.quantization.range_cache import RANGES, write_ranges
 
     (chosen,) = job.recipes
     ranges = write_ranges(_range_key(job), job.prepare(chosen).ranges(chosen))
     products = [_artifact(job, quantized.data), (describe_artifact("quantize", RANGES, ranges), ranges)]
+    if job.rewrites:
+        products.append(_artifact(job, portable, name=PORTABLE_MODEL))
     return products, {"float_layers": quantized.float_layers, "search": None}
 
 
@@ -241,9 +259,9 @@ def _by_search(job: CalibrationJob, max_drop_pp: float) -> _Made:
     return [_artifact(job, found.quantized.data)], changes
 
 
-def _artifact(job: CalibrationJob, data: bytes) -> tuple[Artifact, bytes]:
+def _artifact(job: CalibrationJob, data: bytes, *, name: str = INT8_MODEL) -> tuple[Artifact, bytes]:
     tools = {name: importlib.metadata.version(name) for name in ("onnx", "onnxruntime")}
-    return describe_artifact("quantize", INT8_MODEL, data, parent_sha256=sha256_bytes(job.model), tools=tools), data
+    return describe_artifact("quantize", name, data, parent_sha256=sha256_bytes(job.model), tools=tools), data
 
 
 def _read_float_model(path: Path) -> bytes:

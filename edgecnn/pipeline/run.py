@@ -17,7 +17,6 @@ from edgecnn.pipeline.context import Options, Outcome, input_size, working_on
 from edgecnn.pipeline.export import FLOAT_MODEL, export_stage
 from edgecnn.pipeline.fit import fit_stage
 from edgecnn.pipeline.fit_commit import own_model, own_models
-from edgecnn.pipeline.fit_measure import is_validated, validate_fitted_stage
 from edgecnn.pipeline.fit_plan import plan_fit
 from edgecnn.pipeline.quantize import quantize_stage
 from edgecnn.pipeline.quantize_settings import QuantizeSettings
@@ -26,7 +25,8 @@ from edgecnn.pipeline.simplify import simplify_stage
 from edgecnn.pipeline.train import train_stage
 from edgecnn.pipeline.tune import tune_stage
 from edgecnn.pipeline.tune_settings import TUNE_MAX_DROP_PP, TUNE_SECONDS, TuneSettings
-from edgecnn.pipeline.validate import validate_stage
+from edgecnn.pipeline.validate import validate_stage, validation_job
+from edgecnn.pipeline.validation_job import is_validated
 from edgecnn.pipeline.verdict import Gates, Verdict, all_checks
 from edgecnn.quantization.calibration import choose_calibration_images
 from edgecnn.quantization.fit import Fit
@@ -146,10 +146,10 @@ def _stages(
         ("export", lambda: export_stage(bundle, dataset, options)),
         ("simplify", lambda: simplify_stage(bundle, dataset, options)),
         *_quantize_stages(bundle, dataset, settings, options),
-        ("validate", lambda: validate_stage(bundle, dataset, options, settings.targets)),
     ]
-    if fits := settings.fits():
+    if fits := settings.fits():  # before validating: a target is validated with the model that was made for it
         stages.append(("fit", lambda: _fit(bundle, dataset, fits, settings, options)))
+    stages.append(("validate", lambda: validate_stage(bundle, dataset, options, settings.targets)))
     if timed := [name for name in settings.targets if target(name).clock_here == "measured"]:
         stages.append(("bench", lambda: bench_stage(bundle, options, timed, settings.bench)))
     for name in settings.targets:
@@ -187,7 +187,7 @@ def _fit(bundle: Bundle, dataset: Dataset, fits: dict[str, Fit], settings: RunSe
     own = [one for name, one in own_models(bundle).items() if name in map(own_model, fits)]
     missing = [one.model for one in own if not is_validated(one, "cpu", dataset)]
     for model in missing:
-        validate_fitted_stage(bundle, dataset, model, ["cpu"], settings.gates, options)
+        validation_job(bundle, dataset, options, ["cpu"], model=model).measure(keep_going=False)
     unchanged = len(found.unchanged) == len(fits) and not missing
     return Outcome(stage="fit", bundle=bundle.folder, manifest=bundle.manifest, unchanged=unchanged)
 

@@ -152,7 +152,7 @@ def _write_int8(bundle: Bundle, job: CalibrationJob, found: "Tuned") -> None:
     assert made is not None
     assert made.candidate.recipe is not None
     job.recipes, job.rewrites = [made.candidate.recipe], made.candidate.rewrites
-    commit_quantized(bundle, job, Quantized(data=made.data, float_layers=made.float_layers))
+    commit_quantized(bundle, job, Quantized(data=made.data, float_layers=made.float_layers), made.plain)
 
 
 def _products(

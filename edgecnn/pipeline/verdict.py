@@ -2,14 +2,17 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Literal
 
-from edgecnn.bundle.manifest import Check, LatencyResult, Manifest, ValidationFailure, ValidationResult
-from edgecnn.errors import ExitCode, UsageError
+from edgecnn.bundle.manifest import Check, Difference, LatencyResult, Manifest, ValidationFailure, ValidationResult
+from edgecnn.errors import EdgecnnError, ExitCode, UsageError
 from edgecnn.pipeline.quantize import INT8_MODEL
 
 #: Percentage points that int8 may lose before a run fails, unless the user says otherwise.
 DEFAULT_MAX_DROP_PP = 1.0
+#: Percentage points that int8's top-1 on a target may differ from this CPU's, beyond what the images leave in doubt.
+DEFAULT_MAX_TARGET_CHANGE_PP = 0.3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,11 +21,15 @@ class Gates:
 
     Attributes:
         max_drop_pp: top-1 that int8 may lose against float, in percentage points.
+        max_target_change_pp: by how much int8's top-1 on another target may surely differ from that on this CPU.
+        max_float_flips: images that float may put into another class on another target than on this CPU.
         require_speedup: whether int8 must be faster than float, beyond the noise.
         max_size_bytes: largest int8 file, or None.
     """
 
     max_drop_pp: float = DEFAULT_MAX_DROP_PP
+    max_target_change_pp: float = DEFAULT_MAX_TARGET_CHANGE_PP
+    max_float_flips: int = 0
     require_speedup: bool = False
     max_size_bytes: int | None = None
 
@@ -30,6 +37,15 @@ class Gates:
         if not 0 <= self.max_drop_pp <= 100:
             raise UsageError(
                 f"--max-drop is in percentage points, 0 to 100; found {self.max_drop_pp}.", next_step="--max-drop 1.0"
+            )
+        if not 0 <= self.max_target_change_pp <= 100:
+            raise UsageError(
+                f"--max-change is in percentage points, 0 to 100; found {self.max_target_change_pp}.",
+                next_step=f"--max-change {DEFAULT_MAX_TARGET_CHANGE_PP}",
+            )
+        if self.max_float_flips < 0:
+            raise UsageError(
+                f"--max-float-flips must not be below 0, found {self.max_float_flips}.", next_step="--max-float-flips 0"
             )
         if self.max_size_bytes is not None and self.max_size_bytes < 1:
             raise UsageError(f"--max-size must be above 0, found {self.max_size_bytes}.", next_step="--max-size 100kB")
@@ -62,10 +78,35 @@ class Verdict:
         return ExitCode.PASSED if self.passed else ExitCode.GATE_FAILED
 
 
-def check_drop(result: ValidationResult, gates: Gates, *, model: str = INT8_MODEL) -> Check:
-    """Hold the measured drop on all test images against the limit."""
+def failed_target(target: str, error: EdgecnnError) -> ValidationFailure:
+    """Return the record of a target that gave no figures."""
+    return ValidationFailure(
+        target=target,
+        reason=error.message,
+        next_step=error.next_step,
+        exit_code=error.exit_code,
+        failed_at=datetime.now(UTC).replace(microsecond=0),
+    )
+
+
+def accuracy_checks(results: Iterable[ValidationResult], gates: Gates) -> tuple[Check, ...]:
+    """Return the checks of accuracy on each target, and of its answers against this CPU's."""
+    return tuple(check for result in results for check in _accuracy_checks(result, gates))
+
+
+def _accuracy_checks(result: ValidationResult, gates: Gates) -> list[Check]:
+    checks = [check_drop(result, gates)]
+    if result.float_against_cpu is not None:
+        checks.append(_check_flips(result, result.float_against_cpu, gates))
+    if result.int8_against_cpu is not None and result.int8_against_cpu.top1_change_low_pp is not None:
+        checks.append(_check_change(result, result.int8_against_cpu, gates))
+    return checks
+
+
+def check_drop(result: ValidationResult, gates: Gates) -> Check:
+    """Hold the measured drop against the limit."""
     return Check(
-        name=_of(model, f"accuracy drop on {result.target}"),
+        name=_of(result.int8_model, f"accuracy drop on {result.target}"),
         measured=result.drop_pp,
         limit=gates.max_drop_pp,
         unit="points, at most",
@@ -73,10 +114,34 @@ def check_drop(result: ValidationResult, gates: Gates, *, model: str = INT8_MODE
     )
 
 
-def check_speedup(result: LatencyResult, *, model: str = INT8_MODEL) -> Check:
+def _check_flips(result: ValidationResult, against: Difference, gates: Gates) -> Check:
+    """Float on the target must answer as float here: what it gets wrong alone would hide in the drop of int8."""
+    return Check(
+        name=f"float, classes changed on {result.target}",
+        measured=against.argmax_flips,
+        limit=gates.max_float_flips,
+        unit=f"images of {result.n}, at most",
+        passed=against.argmax_flips <= gates.max_float_flips,
+    )
+
+
+def _check_change(result: ValidationResult, against: Difference, gates: Gates) -> Check:
+    """Hold the end of the interval that is nearer to no change against the limit: few images alone fail nothing."""
+    low, high = against.top1_change_low_pp or 0.0, against.top1_change_high_pp or 0.0
+    sure = max(low, -high, 0.0)
+    return Check(
+        name=_of(result.int8_model, f"int8, change of top-1 on {result.target}"),
+        measured=sure,
+        limit=gates.max_target_change_pp,
+        unit="points (near end of 95%), at most",
+        passed=sure <= gates.max_target_change_pp,
+    )
+
+
+def check_speedup(result: LatencyResult) -> Check:
     """Hold the low end of the speedup's interval against 1; not enough if the precision asked for was not reached."""
     return Check(
-        name=_of(model, _place("speedup on", result)),
+        name=_of(result.int8_model, _place("speedup on", result)),
         measured=result.speedup.low,
         limit=1.0,
         unit="times (low end of 95%), above",
@@ -85,7 +150,7 @@ def check_speedup(result: LatencyResult, *, model: str = INT8_MODEL) -> Check:
 
 
 def _of(model: str, name: str) -> str:
-    """Return a check's name with the model that it is of, where that is a target's own."""
+    """Return a check's name with the model that it is of, where that is not int8.onnx."""
     return name if model == INT8_MODEL else f"{name}, {model}"
 
 
@@ -107,11 +172,12 @@ def check_size(size_bytes: int, limit_bytes: int) -> Check:
 
 def all_checks(manifest: Manifest, gates: Gates) -> tuple[Check, ...]:
     """Return every check that the gates ask for, from what the manifest holds."""
-    checks = [check_drop(result, gates) for result in manifest.validation]
-    checks += [check_drop(result, gates, model=one.model) for one in manifest.fitted for result in one.validation]
+    checks = list(accuracy_checks(manifest.validation, gates))
+    for one in manifest.fitted:
+        checks += accuracy_checks(one.validation, gates)
     if gates.require_speedup:
         checks += [check_speedup(result) for result in manifest.latency]
-        checks += [check_speedup(result, model=one.model) for one in manifest.fitted for result in one.latency]
+        checks += [check_speedup(result) for one in manifest.fitted for result in one.latency]
     int8 = manifest.artifact(INT8_MODEL)
     if gates.max_size_bytes is not None and int8 is not None:
         checks.append(check_size(int8.size_bytes, gates.max_size_bytes))

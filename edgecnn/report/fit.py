@@ -4,12 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from edgecnn.bundle.manifest import Artifact, Check, FittedRecord, LatencyResult, Manifest, ValidationResult
-from edgecnn.report.latency import latency_items
+from edgecnn.bundle.manifest import Artifact, FittedRecord, Manifest, ValidationResult
 from edgecnn.report.saturation import saturation_sentences
-from edgecnn.report.targets import validation_items
 from edgecnn.report.text import (
-    checks_table,
     new_table,
     plain,
 )
@@ -36,7 +33,7 @@ class Proof:
 
 def proven_on(manifest: Manifest) -> list[Proof]:
     """Return every target that an int8 model of the bundle was validated on, ``int8.onnx`` first."""
-    default = [Proof(target=one.target, model=_INT8, result=one) for one in manifest.validation]
+    default = [Proof(target=one.target, model=one.int8_model, result=one) for one in manifest.validation]
     own = [
         Proof(target=one.target, model=record.model, result=one)
         for record in manifest.fitted
@@ -52,40 +49,6 @@ def fitted_items(records: Sequence[FittedRecord], artifacts: Sequence[Artifact])
     for record in records:
         table.add_row(record.target, record.model, f"{sizes[record.model]:,}", plain(record.recipe or "float"))
     return [table, *(plain(sentence) for record in records for sentence in fitted_sentences(record))]
-
-
-def measured_items(
-    record: FittedRecord,
-    validation: Sequence[ValidationResult],
-    latency: Sequence[LatencyResult],
-    checks: Sequence[Check],
-) -> "list[RenderableType]":
-    """Return what was just measured of a target's own model."""
-    items: list[RenderableType] = [plain(f"{record.model}, made for {record.target} by {record.recipe}")]
-    items += validation_items(validation)
-    items += latency_items(latency) if latency else []
-    return [*items, checks_table(checks)] if checks else items
-
-
-def measured_view(
-    bundle: str,
-    record: FittedRecord,
-    validation: Sequence[ValidationResult],
-    latency: Sequence[LatencyResult],
-    checks: Sequence[Check],
-    verdict: str,
-) -> dict[str, Any]:
-    """Return the object of ``edgecnn validate --model`` and ``edgecnn bench --model``."""
-    return {
-        "bundle": bundle,
-        "model": record.model,
-        "target": record.target,
-        "recipe": record.recipe,
-        "validation": [row.model_dump(mode="json") for row in validation],
-        "latency": [row.model_dump(mode="json") for row in latency],
-        "checks": [check.model_dump(mode="json") for check in checks],
-        "verdict": verdict,
-    }
 
 
 def fitted_sentences(record: FittedRecord) -> list[str]:

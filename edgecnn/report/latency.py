@@ -32,6 +32,7 @@ def latency_items(results: Sequence[LatencyResult]) -> "list[RenderableType]":
 def place(result: LatencyResult) -> str:
     """Return where and how a result was measured; of the usual, only where."""
     words = [result.target]
+    words += [] if result.int8_model == "int8.onnx" else [result.int8_model]
     words += [] if result.batch == 1 else [f"batch {result.batch}"]
     words += [] if result.threads == 1 else [f"{result.threads} threads"]
     words += [] if result.through == "run" else [result.through]
@@ -44,6 +45,7 @@ def latency_table(results: Sequence[LatencyResult]) -> "Table":
     table = new_table("Latency, microseconds; ratio is float / int8", *columns)
     for result in results:
         target = result.target if result.through == "run" else f"{result.target}, {result.through}"
+        own = result.int8_model.removesuffix(".onnx")
         row = (plain(target), str(result.batch), str(result.threads))
         for name, latency in (("float", result.float_latency), ("int8", result.int8_latency)):
             times = (f"{latency.p50_us:.1f}", f"{latency.p90_us:.1f}", f"{latency.p99_us:.1f}")
@@ -52,7 +54,7 @@ def latency_table(results: Sequence[LatencyResult]) -> "Table":
             else:
                 ratio = f"{result.speedup.median:.3f}"
                 interval = f"{result.speedup.low:.3f}..{result.speedup.high:.3f}"
-                table.add_row("", "", "", name, *times, ratio, interval)
+                table.add_row("", "", "", own, *times, ratio, interval)
     return table
 
 

@@ -27,6 +27,7 @@ def validation_items(results: Sequence[ValidationResult]) -> "list[RenderableTyp
     items: list[RenderableType] = [validation_table(results), *(class_table(row) for row in classes)]
     if any(row.int8_against_cpu for row in results):
         items.append(comparison_table(results))
+        items += [plain(sentence) for sentence in fallback_sentences(results)]
     return items
 
 
@@ -39,11 +40,33 @@ def comparison_table(results: Sequence[ValidationResult]) -> "Table":
         head = (result.target, result.how or "")
         for name, nodes, top1, against in (
             ("float", result.float_nodes, result.float_top1, result.float_against_cpu),
-            ("int8", result.int8_nodes, result.int8_top1, result.int8_against_cpu),
+            (int8_name(result.int8_model), result.int8_nodes, result.int8_top1, result.int8_against_cpu),
         ):
             table.add_row(*head, name, placement(nodes, result.provider), f"{top1:.2%}", *_difference(against))
             head = ("", "")
     return table
+
+
+def int8_name(model: str) -> str:
+    """Return what a table calls an int8 model: ``int8``, or the name of another file than ``int8.onnx``."""
+    return model.removesuffix(".onnx")
+
+
+def fallback_sentences(results: Sequence[ValidationResult]) -> list[str]:
+    """Return which targets left nodes to the CPU, and how many: their figures are partly the CPU's."""
+    sentences = []
+    for result in results:
+        left = [
+            f"{nodes[_CPU]} of {sum(nodes.values())} nodes of {model}"
+            for model, nodes in (("float.onnx", result.float_nodes), (result.int8_model, result.int8_nodes))
+            if result.provider != _CPU and nodes.get(_CPU)
+        ]
+        if left:
+            sentences.append(
+                f"{result.target}: the CPU ran {' and '.join(left)}, which {result.provider} does not take; "
+                "--allow-cpu-nodes 0 refuses that."
+            )
+    return sentences
 
 
 def placement(nodes: Mapping[str, int], provider: str | None) -> str:

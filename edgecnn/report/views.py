@@ -21,6 +21,7 @@ Json = dict[str, Any]
 
 _VALIDATION_FIELDS = (
     "target",
+    "int8_model",
     "float_top1",
     "int8_top1",
     "drop_pp",
@@ -39,7 +40,8 @@ _VALIDATION_FIELDS = (
 
 def validation_view(
     bundle: str,
-    results: Sequence[tuple[ValidationResult, Check]],
+    results: Sequence[ValidationResult],
+    checks: Sequence[Check],
     verdict: str,
     saturation: SaturationRecord | None,
     fusion: FusionRecord | None,
@@ -49,20 +51,20 @@ def validation_view(
     """Return the object of ``edgecnn validate --json``; top-1 is a fraction, drops are in percentage points."""
     rows = [
         {name: getattr(result, name) for name in _VALIDATION_FIELDS}
+        | _drop_check(result, checks)
         | {
-            "max_drop_pp": check.limit,
-            "passed": check.passed,
             "float_against_cpu": _optional(result.float_against_cpu),
             "int8_against_cpu": _optional(result.int8_against_cpu),
             "machine": result.machine.model_dump(mode="json"),
             "per_class": [row.model_dump(mode="json") for row in result.per_class],
         }
-        for result, check in results
+        for result in results
     ]
     return {
         "bundle": bundle,
-        "n": max((result.n for result, _ in results), default=0),
+        "n": max((result.n for result in results), default=0),
         "results": rows,
+        "checks": [check.model_dump(mode="json") for check in checks],
         "failures": [failure.model_dump(mode="json") for failure in failures],
         "predictions": [prediction.model_dump(mode="json") for prediction in predictions],
         "saturation": _optional(saturation),
@@ -71,11 +73,18 @@ def validation_view(
     }
 
 
+def _drop_check(result: ValidationResult, checks: Sequence[Check]) -> Json:
+    """Return the gate on what a target's int8 loses; the other gates are in the list of checks alone."""
+    names = {f"accuracy drop on {result.target}", f"accuracy drop on {result.target}, {result.int8_model}"}
+    check = next(check for check in checks if check.name in names)
+    return {"max_drop_pp": check.limit, "passed": check.passed}
+
+
 def _optional(record: Record | None) -> Json | None:
     return None if record is None else record.model_dump(mode="json")
 
 
-def latency_view(bundle: str, measurement: Measurement) -> Json:
+def latency_view(bundle: str, measurement: Measurement, failures: Sequence[ValidationFailure] = ()) -> Json:
     """Return the object of ``edgecnn bench --json``; times are in microseconds."""
     results, protocol = measurement.results, measurement.protocol
     machines = [each.machine for each in (*results, *((protocol,) if protocol else ()))]
@@ -83,6 +92,7 @@ def latency_view(bundle: str, measurement: Measurement) -> Json:
         "bundle": bundle,
         "machine": machines[0].model_dump(mode="json") if machines else None,
         "results": [result.model_dump(mode="json", exclude={"machine", "measured_at"}) for result in results],
+        "failures": [failure.model_dump(mode="json") for failure in failures],
         "profiles": [profile.model_dump(mode="json") for profile in measurement.profiles],
         "protocol": None if protocol is None else protocol.model_dump(mode="json", exclude={"machine", "measured_at"}),
     }

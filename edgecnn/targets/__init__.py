@@ -79,6 +79,7 @@ TARGETS: dict[str, Target] = {
         runtime=NODE_XNNPACK,
         native_first=True,
         max_threads=1,
+        takes_parts=True,
     ),
     "wasm": Target(
         provider="CPUExecutionProvider",

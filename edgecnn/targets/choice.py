@@ -7,6 +7,8 @@ from edgecnn.targets import TARGETS, target
 
 #: Stands for every target that is ready here.
 ALL = "all"
+#: More nodes than any network has.
+ANY_NUMBER_OF_NODES = 1_000_000
 
 
 def choose_targets(names: Sequence[str], *, timed: bool = False) -> tuple[str, ...]:
@@ -29,6 +31,24 @@ def choose_targets(names: Sequence[str], *, timed: bool = False) -> tuple[str, .
     if not chosen:
         raise UsageError("no target was named.", next_step="--provider cpu")
     return tuple(chosen)
+
+
+def cpu_nodes_allowed(targets: Sequence[str], asked: Sequence[str], told: int | None) -> dict[str, int]:
+    """Return how many nodes of a model the CPU may run in place of each target's provider.
+
+    Args:
+        targets: those that are meant.
+        asked: what the user named; may hold :data:`ALL`.
+        told: by the user, for every target. None for no node; but of a provider that never takes a whole network, any
+            number where nobody named it and :data:`ALL` meant it: how many it is stands beside its figures.
+
+    Raises:
+        UsageError: the user told less than none.
+    """
+    if told is not None and told < 0:
+        raise UsageError(f"--allow-cpu-nodes must not be below 0, found {told}.", next_step="--allow-cpu-nodes 0")
+    lenient = ANY_NUMBER_OF_NODES if told is None else told
+    return {name: lenient if target(name).takes_parts and name not in asked else (told or 0) for name in targets}
 
 
 def _ready(timed: bool) -> list[str]:

@@ -27,6 +27,7 @@ class Target:
         plugin: the package that brings the provider, where the runtime's onnxruntime has it not of its own.
         max_threads: the most that the runtime can be given, or None.
         in_all: whether ``--provider all`` means it, too; not where it is another of its kind.
+        takes_parts: whether the provider never takes a whole network, by its own design.
     """
 
     provider: str
@@ -40,6 +41,7 @@ class Target:
     plugin: Plugin | None = None
     max_threads: int | None = None
     in_all: bool = True
+    takes_parts: bool = False
 
     @property
     def emulated(self) -> EmulatedCpu | None:

@@ -35,12 +35,14 @@ class Made:
     Attributes:
         candidate: which.
         data: the ONNX file.
+        plain: the same before its rewrites.
         float_layers: of the file: names of layers that stayed float.
         drop_pp: top-1 lost against the stock float model on images held apart; None where only its time is of interest.
     """
 
     candidate: Candidate
     data: bytes
+    plain: bytes
     float_layers: tuple[str, ...]
     drop_pp: Comparison | None
 
@@ -87,7 +89,8 @@ class Maker:
         except _DoesNotFit as reason:
             return Refused(candidate=candidate, reason=str(reason))
         layers = () if candidate.recipe is None else self._int8(candidate.recipe).float_layers
-        return Made(candidate=candidate, data=data, float_layers=layers, drop_pp=drop_pp)
+        plain = self._base(candidate)
+        return Made(candidate=candidate, data=data, plain=plain, float_layers=layers, drop_pp=drop_pp)
 
     def plans(self, recipe: Recipe | None) -> tuple[tuple[str, ...], ...]:
         """Return the combinations of rewrites for float or for int8 by a recipe, without the empty one."""

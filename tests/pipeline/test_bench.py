@@ -13,7 +13,8 @@ from edgecnn.errors import BundleError, TargetError, UsageError
 from edgecnn.measure import latency
 from edgecnn.measure.bench_settings import combinations
 from edgecnn.measure.latency import BenchSettings
-from edgecnn.pipeline.bench import Models, bench
+from edgecnn.pipeline.bench import bench
+from edgecnn.pipeline.bench_models import Models
 from edgecnn.pipeline.context import Options, working_on
 from edgecnn.pipeline.export import export
 from edgecnn.pipeline.export_settings import ExportSettings
@@ -55,7 +56,7 @@ def test_who_types_bench_sees_it_measured(bundle_copy: Path, monkeypatch: pytest
         measured.append(1)
         return latency.compare_latency(*arguments, **more)
 
-    monkeypatch.setattr("edgecnn.pipeline.bench.compare_latency", compare_latency)
+    monkeypatch.setattr("edgecnn.pipeline.target_latency.compare_latency", compare_latency)
     for _ in range(2):
         outcome, _, _ = bench(settings=QUICK, options=Options(bundle=bundle_copy))
         assert not outcome.unchanged
@@ -126,7 +127,7 @@ def test_a_fixed_batch_is_not_benched_at_another(bundle_copy: Path) -> None:
 def test_a_target_that_is_not_here_changes_nothing(bundle_copy: Path) -> None:
     before, target = snapshot(bundle_copy), missing_target()
     with pytest.raises(TargetError, match=f"{target}: not available here: onnxruntime") as caught:
-        bench(targets=["cpu", target], settings=QUICK, options=Options(bundle=bundle_copy))
+        bench(targets=[target], settings=QUICK, options=Options(bundle=bundle_copy))
     assert caught.value.exit_code == 5
     assert caught.value.next_step
     assert snapshot(bundle_copy) == before
@@ -235,7 +236,7 @@ def test_int8_is_opened_as_its_tuning_recommends(
         opened.add((model_name, options_name))
         return open_session(target, model, model_name=model_name, options_name=options_name, **more)
 
-    monkeypatch.setattr("edgecnn.pipeline.bench.open_session", watch)
+    monkeypatch.setattr("edgecnn.pipeline.bench_models.open_session", watch)
     _, (found,), _ = bench(settings=QUICK, options=Options(bundle=bundle_copy))
     assert opened == {("float.onnx", "default"), ("int8.onnx", session)}
     assert found.int8_session == session
@@ -267,8 +268,13 @@ def test_a_target_that_fails_does_not_lose_the_others_latency(
     environment = fake_environment()
     make(environment, script="#!/bin/sh\necho no licence >&2; exit 1\n")
     name = plant_environment(monkeypatch, environment, clock="measured")
-    with pytest.raises(TargetError, match="no licence"):
-        bench(targets=[name, "cpu"], settings=QUICK, options=Options(bundle=bundle_copy))
+    _, results, verdict = bench(
+        targets=[name, "cpu", missing_target()], settings=QUICK, options=Options(bundle=bundle_copy)
+    )
+    assert [row.target for row in results] == ["cpu"]
+    assert (verdict.word, verdict.exit_code) == ("failed", 5)
+    assert [(row.target, row.exit_code) for row in verdict.failures] == [(name, 5), (missing_target(), 5)]
+    assert "no licence" in verdict.failures[0].reason
     assert [row.target for row in read_manifest(bundle_copy).latency if row.target == "cpu"] == ["cpu"]
     with pytest.raises(TargetError, match="no licence"):
         bench(targets=[name], settings=QUICK, options=Options(bundle=bundle_copy))

@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
-from edgecnn.bundle.manifest import Difference, ValidationResult
+from edgecnn.bundle.manifest import ValidationResult
 from edgecnn.data import Images
 from edgecnn.data import load as load_images
 from edgecnn.errors import BundleError, DataError, EdgecnnError, ModelError, StageError, TargetError, UsageError
@@ -17,7 +17,8 @@ from edgecnn.measure import accuracy
 from edgecnn.pipeline.context import Options, Outcome
 from edgecnn.pipeline.quantize import quantize
 from edgecnn.pipeline.quantize_settings import QuantizeSettings
-from edgecnn.pipeline.validate import choose_images, sample_sizes, validate
+from edgecnn.pipeline.sampling import choose_images, sample_sizes
+from edgecnn.pipeline.validate import validate
 from edgecnn.pipeline.verdict import Gates, Verdict
 from edgecnn.progress import Progress
 from edgecnn.targets import TARGETS, Clock, Session, Target
@@ -218,7 +219,12 @@ def test_an_emulated_target_is_held_against_this_cpu(
         assert (found.argmax_flips, found.max_abs_logit_difference) == (0, 0.0)
     assert there.machine.cpu == "Fake CPU, emulated by QEMU"
     assert here.machine.cpu != there.machine.cpu
-    assert [check.name for check in verdict.checks] == ["accuracy drop on cpu", f"accuracy drop on {name}"]
+    assert [(check.name, check.passed) for check in verdict.checks] == [
+        ("accuracy drop on cpu", True),
+        (f"accuracy drop on {name}", True),
+        (f"float, classes changed on {name}", True),
+        (f"int8, change of top-1 on {name}", True),
+    ]
     assert here.per_class == there.per_class
 
 
@@ -453,7 +459,13 @@ def test_the_default_recipe_answers_alike_on_a_haswell_and_the_full_one_does_not
         return outcome.manifest.validation[-1]
 
     safe = on_haswell()
-    assert safe.int8_against_cpu == Difference(argmax_flips=0, max_abs_logit_difference=0, top1_change_pp=0)
+    against = safe.int8_against_cpu
+    assert against is not None
+    assert (against.argmax_flips, against.max_abs_logit_difference, against.top1_change_pp) == (0, 0, 0)
+    assert (against.top1_change_low_pp, against.top1_change_high_pp) == (
+        pytest.approx(-4.2, abs=0.1),
+        pytest.approx(4.2, abs=0.1),
+    )
     assert safe.machine.cpu_features == ("AVX2", "FMA3")
     quantize(
         settings=QuantizeSettings(recipe="u8s8-perchannel-minmax", n_images=64), options=Options(bundle=bundle_copy)

@@ -4,13 +4,10 @@ import io
 
 from rich.console import Console
 
-from edgecnn.bundle.manifest import Check
 from edgecnn.report.fit import (
     fitted_items,
     fitted_sentences,
     fitted_view,
-    measured_items,
-    measured_view,
     proven_on,
 )
 from edgecnn.report.markdown import render
@@ -19,7 +16,6 @@ from tests.bundles import (
     fitted_manifest,
     fitted_record,
     fixed_manifest,
-    latency_result,
     saturation_record,
     search_record,
     validation_result,
@@ -97,17 +93,3 @@ def test_the_terminal_and_the_view_show_what_to_ship() -> None:
     assert (qnn["size_bytes"], qnn["can_saturate"], qnn["unchanged"]) == (81234, 1, False)
     assert (coreml["recipe"], coreml["can_saturate"], coreml["unchanged"]) == (None, None, True)
     assert qnn["choice"]["tries"][0]["recipe"] == "u8s8-perchannel-mse"
-
-
-def test_what_was_just_measured_is_shown_with_its_gate() -> None:
-    check = Check(name="accuracy drop on qnn, int8-qnn.onnx", measured=0.4, limit=1, unit="points", passed=True)
-    text = printed(list(measured_items(fitted_record(), [emulated_result()], [], [check])))
-    assert "int8-qnn.onnx, made for qnn by u16s8-perchannel-mse" in text
-    assert "against this CPU" in text
-    assert check.name in text
-    assert "Latency" not in text
-    assert "41.3" not in printed(list(measured_items(fitted_record(), [], [latency_result()], [])))
-    view = measured_view("folder", fitted_record(), [validation_result()], [latency_result()], [check], "passed")
-    assert (view["model"], view["target"], view["verdict"]) == ("int8-qnn.onnx", "qnn", "passed")
-    assert view["validation"][0]["float_top1"] == 0.73219
-    assert view["latency"][0]["float"]["p50_us"] == 23.51

@@ -7,7 +7,7 @@ import pytest
 
 from edgecnn.bundle.comparison import ComparedPlace, ComparisonRecord, Figure, Ratio
 from edgecnn.bundle.manifest import Check
-from edgecnn.pipeline.verdict import Gates, check_drop
+from edgecnn.pipeline.verdict import Gates, accuracy_checks, check_drop
 from edgecnn.report import views
 from tests.bundles import (
     emulated_result,
@@ -30,12 +30,15 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "json.md"
 def test_validation_has_exactly_its_fields() -> None:
     (result,) = fixed_manifest().validation
     check = check_drop(result, Gates(max_drop_pp=0.5))
-    view = views.validation_view("artifacts/x", [(result, check)], "passed", None, None)
-    assert view.keys() == {"bundle", "n", "results", "failures", "predictions", "saturation", "fusion", "verdict"}
+    view = views.validation_view("artifacts/x", [result], [check], "passed", None, None)
+    assert view.keys() == {
+        "bundle", "n", "results", "checks", "failures", "predictions", "saturation", "fusion", "verdict",
+    }  # fmt: skip
+    assert view["checks"] == [check.model_dump(mode="json")]
     assert (view["saturation"], view["fusion"]) == (None, None)
     (row,) = view["results"]
     assert row.keys() == {
-        "target", "float_top1", "int8_top1", "drop_pp", "drop_pp_low", "drop_pp_high",
+        "target", "int8_model", "float_top1", "int8_top1", "drop_pp", "drop_pp_low", "drop_pp_high",
         "agreement", "p_value", "n", "n_available", "passed", "max_drop_pp", "per_class",
         "float_against_cpu", "int8_against_cpu", "machine", "how", "provider", "float_nodes", "int8_nodes",
     }  # fmt: skip
@@ -47,17 +50,19 @@ def test_validation_has_exactly_its_fields() -> None:
 def test_each_row_says_whether_its_own_gate_passed() -> None:
     results = [validation_result(target="cpu", drop_pp=0.2), validation_result(target="xnnpack", drop_pp=7)]
     checks = [check_drop(result, Gates(max_drop_pp=1)) for result in results]
-    view = views.validation_view("b", list(zip(results, checks, strict=True)), "failed", None, None)
+    view = views.validation_view("b", results, checks, "failed", None, None)
     assert [(row["target"], row["passed"]) for row in view["results"]] == [("cpu", True), ("xnnpack", False)]
 
 
 def test_a_target_elsewhere_is_held_against_this_cpu() -> None:
     result = emulated_result()
-    view = views.validation_view(
-        "b", [(result, check_drop(result, Gates()))], "passed", saturation_record(), fusion_record()
-    )
+    checks = accuracy_checks([result], Gates())
+    view = views.validation_view("b", [result], checks, "passed", saturation_record(), fusion_record())
     (row,) = view["results"]
-    expected = {"argmax_flips": 7, "max_abs_logit_difference": 0.0123, "top1_change_pp": -0.0731}
+    expected = {
+        "argmax_flips": 7, "max_abs_logit_difference": 0.0123, "top1_change_pp": -0.0731,
+        "top1_change_low_pp": None, "top1_change_high_pp": None,
+    }  # fmt: skip
     assert row["float_against_cpu"] == expected
     assert row["int8_against_cpu"]["argmax_flips"] == 2763
     assert (row["how"], row["int8_nodes"]) == ("emulated", {"CPUExecutionProvider": 37})
@@ -74,13 +79,13 @@ LATENCY = {"p50_us", "p90_us", "p99_us", "n", "max_us", "images_per_second"}
 
 def test_latency_has_exactly_its_fields() -> None:
     view = views.latency_view("artifacts/x", measurement(latency_result(), full_latency_result()))
-    assert view.keys() == {"bundle", "machine", "results", "profiles", "protocol"}
+    assert view.keys() == {"bundle", "machine", "results", "failures", "profiles", "protocol"}
     assert view["machine"].keys() == {
         "system", "architecture", "cpu", "cores", "cpu_features", "versions", "load_average",
     }  # fmt: skip
     for row in view["results"]:
         assert row.keys() == {
-            "target", "batch", "threads", "through", "int8_session", "clock", "float", "int8", "speedup", "verdict",
+            "target", "batch", "threads", "through", "int8_model", "int8_session", "clock", "float", "int8", "speedup", "verdict",
             "precision",
             "float_startup", "int8_startup", "noise", "float_medians_us", "int8_medians_us", "pairs", "rounds",
             "pinned_cpus",
@@ -107,7 +112,9 @@ def test_a_profile_and_a_protocol_are_shown_whole() -> None:
 
 def test_no_result_no_machine() -> None:
     view = views.latency_view("b", measurement())
-    assert view == {"bundle": "b", "machine": None, "results": [], "profiles": [], "protocol": None}
+    assert view == {
+        "bundle": "b", "machine": None, "results": [], "failures": [], "profiles": [], "protocol": None,
+    }  # fmt: skip
 
 
 COMPARISON = ComparisonRecord(
@@ -181,7 +188,8 @@ def test_an_error_is_an_object_of_its_own() -> None:
     [
         views.validation_view(
             "b",
-            [(emulated_result(), check_drop(emulated_result(), Gates()))],
+            [emulated_result()],
+            accuracy_checks([emulated_result()], Gates()),
             "passed",
             saturation_record(),
             fusion_record(),

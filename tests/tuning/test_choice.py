@@ -29,7 +29,11 @@ def row(
     ratio = Comparison(delta=cost / 20, low=cost / 20, high=cost / 20)
     standing = Standing(name=candidate.name, costs=costs, against_reference=ratio, dropped_after=dropped)
     made = Made(
-        candidate=candidate, data=b"x" * size, float_layers=(), drop_pp=None if points is None else drop(points)
+        candidate=candidate,
+        data=b"x" * size,
+        plain=b"",
+        float_layers=(),
+        drop_pp=None if points is None else drop(points),
     )
     return Row(stage="recipes", candidate=candidate, made=made, standing=standing)
 

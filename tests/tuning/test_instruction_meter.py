@@ -30,7 +30,9 @@ class Counter:
 
 
 def trial(candidate: Candidate, count: int) -> Trial:
-    return Trial(made=Made(candidate=candidate, data=str(count).encode(), float_layers=(), drop_pp=None), group="")
+    return Trial(
+        made=Made(candidate=candidate, data=str(count).encode(), plain=b"", float_layers=(), drop_pp=None), group=""
+    )
 
 
 def test_counts_are_held_against_the_first_with_a_tolerance() -> None:

@@ -17,7 +17,7 @@ PIXELS = make_images(2, size=4).pixels
 
 
 def made(candidate: Candidate, data: bytes) -> Made:
-    return Made(candidate=candidate, data=data, float_layers=(), drop_pp=None)
+    return Made(candidate=candidate, data=data, plain=data, float_layers=(), drop_pp=None)
 
 
 class Place:
