@@ -60,6 +60,7 @@ PIPELINE = (
     "fit_commit",
     "fit",
     "validate",
+    "validation",
     "package",
     "bench",
     "fit_measure",

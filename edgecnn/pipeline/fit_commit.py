@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from pydantic import JsonValue
 
@@ -10,6 +11,7 @@ from edgecnn.bundle.manifest import Artifact, Check, FittedRecord
 from edgecnn.errors import BundleError
 from edgecnn.pipeline.context import Work
 from edgecnn.pipeline.export import FLOAT_MODEL
+from edgecnn.pipeline.quantize import INT8_MODEL
 from edgecnn.progress import SILENT, Progress
 
 
@@ -26,6 +28,11 @@ class Made:
 def own_model(target: str) -> str:
     """Return the name of the int8 model that is a target's own."""
     return f"int8-{target}.onnx"
+
+
+def is_own_model(model: str | None) -> TypeGuard[str]:
+    """Tell whether a file name, or None for ``int8.onnx``, is that of a target's own model."""
+    return model not in (None, INT8_MODEL)
 
 
 def own_models(bundle: Bundle) -> dict[str, FittedRecord]:

@@ -128,6 +128,18 @@ def take_measurement(
     return Measured(bundle=folder, measurement=measurement, verdict=verdict)
 
 
+def require_plain(model: str, *, profile: bool, protocol: str | None, save: Path | None) -> None:
+    """Refuse of a target's own model what is measured of ``int8.onnx`` alone.
+
+    Raises:
+        UsageError: a profile, a protocol or a file is asked for.
+    """
+    if profile or protocol is not None or save is not None:
+        raise UsageError(
+            f"bench: --profile, --protocol and --save are of {INT8_MODEL}, not of {model}.", next_step="leave them out"
+        )
+
+
 def _require_here(targets: Sequence[str]) -> None:
     """Refuse what looks into a session where that is in another process."""
     for name in targets:
