@@ -13,6 +13,8 @@ from edgecnn.pipeline.fit_commit import (
     Made,
     commit_fitted,
     is_fitted,
+    is_own_model,
+    own_model,
     own_models,
     require_own,
     without_checks,
@@ -113,3 +115,10 @@ def test_a_model_that_is_not_there_lists_those_that_are(bundle: Bundle) -> None:
     with pytest.raises(BundleError, match=r"it has int8-xnnpack\.onnx"):
         require_own(bundle, "float.onnx")
     assert require_own(bundle, "int8-xnnpack.onnx").target == "xnnpack"
+
+
+def test_int8_itself_is_no_targets_own() -> None:
+    assert not is_own_model(None)
+    assert not is_own_model("int8.onnx")
+    assert is_own_model(own_model("qnn"))
+    assert is_own_model("int9.onnx"), "what no target made is asked for by name, and found missing"

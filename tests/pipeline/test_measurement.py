@@ -1,6 +1,7 @@
 """All that one ``edgecnn bench`` measures, and the file it is written to."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,7 +10,7 @@ from edgecnn.errors import BundleError, UsageError
 from edgecnn.measure import operators
 from edgecnn.measure.bench_settings import BenchSettings, combinations
 from edgecnn.pipeline.context import Options
-from edgecnn.pipeline.measurement import MeasureSettings, take_measurement
+from edgecnn.pipeline.measurement import MeasureSettings, require_plain, take_measurement
 from edgecnn.pipeline.verdict import Gates
 from edgecnn.targets import Session, open_session
 from tests.bundles import plant, read_manifest, slow_model, snapshot
@@ -142,3 +143,13 @@ def test_a_protocol_needs_a_clock_too(bundle_copy: Path, target: str) -> None:
             options=Options(bundle=bundle_copy),
         )
     assert snapshot(bundle_copy) == before
+
+
+@pytest.mark.parametrize(
+    "asked", [{"profile": True}, {"protocol": "mlperf-tiny"}, {"save": Path("m.json")}], ids=lambda asked: str(*asked)
+)
+def test_of_a_targets_own_model_only_latency_is_measured(asked: dict[str, Any]) -> None:
+    nothing: dict[str, Any] = {"profile": False, "protocol": None, "save": None}
+    require_plain("int8-qnn.onnx", **nothing)
+    with pytest.raises(UsageError, match=r"are of int8\.onnx, not of int8-qnn\.onnx"):
+        require_plain("int8-qnn.onnx", **{**nothing, **asked})
