@@ -225,8 +225,8 @@ JSON_FIELDS: dict[tuple[str, ...], set[str]] = {
     ("quantize", "--force"): ARTIFACTS,
     ("tune", *TUNE): {"bundle", "unchanged", "tuning", "recommendation", "verdict"},
     ("sensitivity", "--images", "64", "--held-out", "64"): {"bundle", "recipe", "n", "whole", "layers"},
-    ("validate",): {"bundle", "n", "results", "failures", "predictions", "saturation", "fusion", "verdict"},
-    ("bench", *QUICK): {"bundle", "machine", "results", "profiles", "protocol"},
+    ("validate",): {"bundle", "n", "results", "checks", "failures", "predictions", "saturation", "fusion", "verdict"},
+    ("bench", *QUICK): {"bundle", "machine", "results", "failures", "profiles", "protocol"},
     ("report",): ARTIFACTS,
 }
 
@@ -321,9 +321,8 @@ def test_an_emulated_cpu_beside_this_one(
     assert found.out.count("Drop by class on") == 1, "the same answers are shown once"
     assert "no dot product can saturate" in found.out
     view = call(*arguments, "--max-drop", "100", "--json").json
-    assert view["results"][1]["int8_against_cpu"] == {
-        "argmax_flips": 0, "max_abs_logit_difference": 0.0, "top1_change_pp": 0.0
-    }  # fmt: skip
+    against = view["results"][1]["int8_against_cpu"]
+    assert (against["argmax_flips"], against["max_abs_logit_difference"], against["top1_change_pp"]) == (0, 0.0, 0.0)
     assert (view["n"], view["results"][1]["n_available"]) == (90, 360)
     assert view["results"][1]["machine"]["cpu"] == "Fake CPU, emulated by QEMU"
 
@@ -377,7 +376,7 @@ def test_validate_as_json_has_the_figures_of_the_manifest(call: Call, bundle: Pa
     found = call("validate", "--bundle", bundle, "--max-drop", "100", "--json").json
     (row,) = found["results"]
     assert row.keys() == {
-        "target", "float_top1", "int8_top1", "drop_pp", "drop_pp_low", "drop_pp_high", "agreement", "p_value", "n",
+        "target", "int8_model", "float_top1", "int8_top1", "drop_pp", "drop_pp_low", "drop_pp_high", "agreement", "p_value", "n",
         "n_available", "max_drop_pp", "passed", "per_class", "float_against_cpu", "int8_against_cpu", "machine",
         "how", "provider", "float_nodes", "int8_nodes",
     }  # fmt: skip

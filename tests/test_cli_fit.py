@@ -82,15 +82,17 @@ def test_a_targets_model_is_validated_and_benched_by_name(bundle_copy: Path, cal
     name = ("--bundle", bundle_copy, "--model", "int8-xnnpack.onnx")
     code, out, _ = call("validate", *name, "--max-drop", 100)
     assert code == 0
-    assert "int8-xnnpack.onnx, made for xnnpack by s8s8-perchannel-minmax" in out
+    assert "int8 is int8-xnnpack.onnx on cpu." in out
     assert "accuracy drop on cpu, int8-xnnpack.onnx" in out
     code, out, _ = call("bench", *name, "--pairs", 6, "--rounds", 1, "--seconds", 0.1, "--json")
     found = json.loads(out)
     assert code == 0
-    assert found.keys() == {"bundle", "model", "target", "recipe", "validation", "latency", "checks", "verdict"}
-    assert (found["model"], found["latency"][0]["target"]) == ("int8-xnnpack.onnx", "cpu")
-    code, _, err = call("bench", *name, "--profile")
-    assert (code, "are of int8.onnx" in err) == (2, True)
+    assert [(row["int8_model"], row["target"]) for row in found["results"]] == [("int8-xnnpack.onnx", "cpu")]
+    saved = bundle_copy.parent / "saved.json"
+    code, out, _ = call("bench", *name, "--pairs", 6, "--rounds", 1, "--seconds", 0.1, "--profile", "--save", saved)
+    assert (code, "Layers on cpu" in out) == (0, True)
+    size = (bundle_copy / "int8-xnnpack.onnx").stat().st_size
+    assert json.loads(saved.read_text())["models"]["int8-xnnpack.onnx"]["size_bytes"] == size
     code, _, err = call("validate", "--bundle", bundle_copy, "--model", "int8-qnn.onnx")
     assert code == 3
     assert "it has int8-xnnpack.onnx. Next: edgecnn quantize --for qnn" in err

@@ -98,6 +98,11 @@ class RunResult:
     outcomes: tuple[Outcome, ...]
     verdict: Verdict
 
+    @property
+    def unchanged(self) -> tuple[StageName, ...]:
+        """The stages that were done already."""
+        return tuple(outcome.stage for outcome in self.outcomes if outcome.unchanged)
+
 
 def run(*, settings: RunSettings | None = None, options: Options | None = None) -> RunResult:
     """Train, export, simplify, tune, quantize, validate, bench and report.

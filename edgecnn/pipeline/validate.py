@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from edgecnn.bundle import Bundle
 from edgecnn.bundle.locate import newest_folder
 from edgecnn.bundle.manifest import ValidationResult
+from edgecnn.bundle.prediction import PredictionRecord
 from edgecnn.data import Dataset
 from edgecnn.pipeline.answers import REFERENCE
 from edgecnn.pipeline.context import Options, Outcome, choose_dataset, input_size, working_on
@@ -26,9 +27,11 @@ class Validated(Outcome):
 
     Attributes:
         results: one a target that answered, in the order asked for.
+        predictions: of CoreML and NNAPI, where all targets were asked.
     """
 
     results: tuple[ValidationResult, ...] = ()
+    predictions: tuple[PredictionRecord, ...] = ()
 
 
 def validate(
@@ -77,8 +80,7 @@ def validate(
             bundle, dataset, options, targets, model=model, n_images=n_images, allow_cpu_nodes=allow_cpu_nodes
         )
         found = job.measure(keep_going=len(chosen) > 1)
-        if ALL in targets:
-            predict_bundle(bundle)
+        predictions = predict_bundle(bundle) if ALL in targets else ()
         verdict = Verdict(checks=accuracy_checks(found.results, gates), failures=found.failures)
         bundle.amend({"checks": merge(bundle.manifest.checks, verdict.checks)})
         report_stage(bundle)
@@ -88,6 +90,7 @@ def validate(
             manifest=bundle.manifest,
             unchanged=False,
             results=found.results,
+            predictions=predictions,
         )
         return outcome, verdict
 

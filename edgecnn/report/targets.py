@@ -24,7 +24,8 @@ def validation_items(results: Sequence[ValidationResult]) -> "list[RenderableTyp
         return []
     many = len(results) > _FEW
     classes = results[:1] if many else distinct(results)
-    items: list[RenderableType] = [validation_table(results), *(class_table(row) for row in classes)]
+    items: list[RenderableType] = [validation_table(results), *map(plain, model_sentences(results))]
+    items += [class_table(row) for row in classes]
     if any(row.int8_against_cpu for row in results):
         items.append(comparison_table(results))
         items += [plain(sentence) for sentence in fallback_sentences(results)]
@@ -50,6 +51,15 @@ def comparison_table(results: Sequence[ValidationResult]) -> "Table":
 def int8_name(model: str) -> str:
     """Return what a table calls an int8 model: ``int8``, or the name of another file than ``int8.onnx``."""
     return model.removesuffix(".onnx")
+
+
+def model_sentences(results: Sequence[ValidationResult]) -> list[str]:
+    """Return which file ran as int8 where it was not ``int8.onnx``."""
+    targets: dict[str, list[str]] = {}
+    for result in results:
+        targets.setdefault(result.int8_model, []).append(result.target)
+    told = [f"{model} on {', '.join(names)}" for model, names in targets.items() if model != "int8.onnx"]
+    return [f"int8 is {'; '.join(told)}."] if told else []
 
 
 def fallback_sentences(results: Sequence[ValidationResult]) -> list[str]:

@@ -58,7 +58,7 @@ def test_a_session_of_another_kind_has_no_profile_and_no_memory(
             self.input, self.run = session.input, session.run
 
     monkeypatch.setattr(
-        "edgecnn.pipeline.bench.open_session", lambda *given, **more: Elsewhere(open_session(*given, **more))
+        "edgecnn.pipeline.bench_models.open_session", lambda *given, **more: Elsewhere(open_session(*given, **more))
     )
     options = Options(bundle=bundle_copy)
     (found,) = take_measurement(settings=MeasureSettings(bench=(QUICK,)), options=options).results

@@ -90,6 +90,7 @@ def test_another_recipe_begins_at_quantize(bundle_copy: Path) -> None:
     result = go(bundle_copy, settings(recipe="u8u8-perchannel-mse"))
     assert stages(result, unchanged=True) == ["train", "export", "simplify"]
     assert stages(result, unchanged=False) == ["quantize", "validate", "bench", "report"]
+    assert result.unchanged == ("train", "export", "simplify")
     back = go(bundle_copy)
     assert stages(back, unchanged=False) == ["quantize", "validate", "bench", "report"]
 

@@ -462,10 +462,8 @@ def test_the_default_recipe_answers_alike_on_a_haswell_and_the_full_one_does_not
     against = safe.int8_against_cpu
     assert against is not None
     assert (against.argmax_flips, against.max_abs_logit_difference, against.top1_change_pp) == (0, 0, 0)
-    assert (against.top1_change_low_pp, against.top1_change_high_pp) == (
-        pytest.approx(-4.2, abs=0.1),
-        pytest.approx(4.2, abs=0.1),
-    )
+    assert against.top1_change_low_pp == pytest.approx(-4.2, abs=0.1), "64 images leave that much in doubt"
+    assert against.top1_change_high_pp == pytest.approx(4.2, abs=0.1)
     assert safe.machine.cpu_features == ("AVX2", "FMA3")
     quantize(
         settings=QuantizeSettings(recipe="u8s8-perchannel-minmax", n_images=64), options=Options(bundle=bundle_copy)

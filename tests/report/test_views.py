@@ -85,8 +85,8 @@ def test_latency_has_exactly_its_fields() -> None:
     }  # fmt: skip
     for row in view["results"]:
         assert row.keys() == {
-            "target", "batch", "threads", "through", "int8_model", "int8_session", "clock", "float", "int8", "speedup", "verdict",
-            "precision",
+            "target", "batch", "threads", "through", "int8_model", "int8_session", "clock", "float", "int8",
+            "speedup", "verdict", "precision",
             "float_startup", "int8_startup", "noise", "float_medians_us", "int8_medians_us", "pairs", "rounds",
             "pinned_cpus",
         }  # fmt: skip

@@ -1,0 +1,36 @@
+"""One ``edgecnn run`` as tables: what the bundle holds now, and the verdict."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from edgecnn.bundle.manifest import Check, Manifest
+from edgecnn.report.fit import fitted_items
+from edgecnn.report.latency import latency_items
+from edgecnn.report.text import artifacts_table, checks_table, validation_table, verdict_line
+from edgecnn.report.tuning import recommendation_sentence
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+def run_items(
+    bundle: str, manifest: Manifest, checks: Sequence[Check], passed: bool, *, fitting: bool
+) -> "list[RenderableType]":
+    """Return files, accuracy, latency, what to ship, and the verdict.
+
+    Args:
+        bundle: its folder.
+        manifest: after the run.
+        checks: of the gates.
+        passed: the verdict over them.
+        fitting: whether the run made models for targets, which are shown then.
+    """
+    return [
+        artifacts_table(manifest.artifacts),
+        validation_table(manifest.validation),
+        *(fitted_items(manifest.fitted, manifest.artifacts) if fitting else ()),
+        *latency_items(manifest.latency),
+        *([] if manifest.recommendation is None else [recommendation_sentence(manifest.recommendation)]),
+        checks_table(checks),
+        verdict_line(bundle, passed),
+    ]
