@@ -32,4 +32,4 @@ def test_what_to_ship_is_said_where_it_was_tuned() -> None:
     record = recommendation_record()
     manifest = fixed_manifest().model_copy(update={"recommendation": record})
     assert recommendation_sentence(record) in " ".join(text(manifest).split())
-    assert "Ship " not in text(fixed_manifest())
+    assert "Ship int8.onnx" not in text(fixed_manifest())
