@@ -217,7 +217,7 @@ ARTIFACTS = {"bundle", "artifacts", "unchanged", "verdict"}
 JSON_FIELDS: dict[tuple[str, ...], set[str]] = {
     ("run", *RUN[3:]): {
         *("bundle", "artifacts", "unchanged", "validation", "latency", "checks", "recommendation", "fitted"),
-        "verdict",
+        *("failures", "predictions", "verdict"),
     },
     ("train", "--epochs", "1", "--force"): ARTIFACTS,
     ("export", "--force"): ARTIFACTS,
@@ -340,6 +340,22 @@ def test_a_target_that_is_missing_is_told_beside_the_others_figures(call: Call, 
     (failure,) = view["failures"]
     assert (failure["target"], failure["exit_code"], view["verdict"]) == (missing, 5, "failed")
     assert TARGETS[missing].provider in failure["reason"]
+
+
+def test_a_run_tells_what_failed_beside_the_others_figures(
+    call: Call, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = plant_target(tmp_path / "bin", monkeypatch, '#!/bin/sh\necho "no such CPU" >&2; exit 1\n')
+    monkeypatch.setattr("edgecnn.targets.choice._ready", lambda timed: ["cpu", name])
+    arguments = (*RUN, "--bundle", bundle, "--provider", "all")
+    found = call(*arguments)
+    assert found.code == 4
+    for words in ("Top-1 accuracy", "Latency, microseconds", "No figures", "no such CPU", "coreml", "FAILED  report:"):
+        assert words in found.out
+    view = call(*arguments, "--json")
+    assert (view.code, view.json["verdict"]) == (4, "failed")
+    assert [(one["target"], one["exit_code"]) for one in view.json["failures"]] == [(name, 4)]
+    assert {one["target"] for one in view.json["predictions"]} == {"coreml", "nnapi"}
 
 
 def test_targets_that_run_elsewhere_are_neither_profiled_nor_put_through_a_protocol(
@@ -592,6 +608,7 @@ def test_the_size_gate(call: Call, bundle: Path, size: str, code: int, word: str
         ("tune", "--recipe", "int4"),
         ("tune", "--held-out", "0"),
         ("run", "--tune-seconds", "-1"),
+        ("run", "--allow-cpu-nodes", "-1"),
         ("run", "--tune-seconds", "inf"),
         ("sensitivity", "--held-out", "0"),
         ("sensitivity", "--recipe", "int4"),

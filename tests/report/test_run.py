@@ -3,7 +3,7 @@
 from edgecnn.bundle.manifest import Manifest
 from edgecnn.report.run import run_items
 from edgecnn.report.tuning import recommendation_sentence
-from tests.bundles import fitted_manifest, fixed_manifest
+from tests.bundles import fitted_manifest, fixed_manifest, prediction_record, validation_failure
 from tests.terminal import shown
 from tests.tunings import recommendation_record
 
@@ -26,6 +26,24 @@ def test_files_accuracy_latency_and_the_verdict_in_this_order() -> None:
 def test_models_for_targets_are_shown_if_this_run_made_them() -> None:
     assert "u16s8-perchannel-mse" not in text(fitted_manifest())
     assert "int8-qnn.onnx 81,234 u16s8-perchannel-mse" in text(fitted_manifest(), fitting=True)
+
+
+def test_targets_without_figures_and_predictions_are_shown_where_there_are_any() -> None:
+    manifest = fixed_manifest()
+    bare, failure = text(manifest), validation_failure()
+    told = run_items(
+        "folder",
+        manifest,
+        (),
+        passed=False,
+        fitting=False,
+        failures=[failure],
+        predictions=[prediction_record()],
+    )
+    found = "\n".join(shown(item) for item in told)
+    for words in ("No figures", failure.target, prediction_record().target):
+        assert words not in bare
+        assert words in found
 
 
 def test_what_to_ship_is_said_where_it_was_tuned() -> None:
