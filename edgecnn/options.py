@@ -23,9 +23,6 @@ Model = Annotated[str, typer.Option("--model", help="Name in the model table.")]
 Network = Annotated[
     Path | None, typer.Argument(help="A checkpoint, an .onnx file, or a bundle's folder. Default: the bundle.")
 ]
-Provider = Annotated[
-    list[str] | None, typer.Option("--provider", help="Where to run; may be given again. See: edgecnn targets.")
-]
 Providers = Annotated[
     list[str] | None,
     typer.Option("--provider", help="Where to run; may be given again; all: each that is ready. See: edgecnn targets."),

@@ -78,6 +78,7 @@ PIPELINE = (
     "tune_meter",
     "tune_records",
     "tune",
+    "run_measure",
     "run",
     "inspect",
     "profile",

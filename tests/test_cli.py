@@ -217,7 +217,7 @@ ARTIFACTS = {"bundle", "artifacts", "unchanged", "verdict"}
 JSON_FIELDS: dict[tuple[str, ...], set[str]] = {
     ("run", *RUN[3:]): {
         *("bundle", "artifacts", "unchanged", "validation", "latency", "checks", "recommendation", "fitted"),
-        "verdict",
+        *("failures", "predictions", "verdict"),
     },
     ("train", "--epochs", "1", "--force"): ARTIFACTS,
     ("export", "--force"): ARTIFACTS,
@@ -341,6 +341,22 @@ def test_a_target_that_is_missing_is_told_beside_the_others_figures(call: Call, 
     assert TARGETS[missing].provider in failure["reason"]
 
 
+def test_a_run_tells_what_failed_beside_the_others_figures(
+    call: Call, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = plant_target(tmp_path / "bin", monkeypatch, '#!/bin/sh\necho "no such CPU" >&2; exit 1\n')
+    monkeypatch.setattr("edgecnn.targets.choice._ready", lambda timed: ["cpu", name])
+    arguments = (*RUN, "--bundle", bundle, "--provider", "all")
+    found = call(*arguments)
+    assert found.code == 4
+    for words in ("Top-1 accuracy", "Latency, microseconds", "No figures", "no such CPU", "coreml", "FAILED  report:"):
+        assert words in found.out
+    view = call(*arguments, "--json")
+    assert (view.code, view.json["verdict"]) == (4, "failed")
+    assert [(one["target"], one["exit_code"]) for one in view.json["failures"]] == [(name, 4)]
+    assert {one["target"] for one in view.json["predictions"]} == {"coreml", "nnapi"}
+
+
 def test_targets_that_run_elsewhere_are_neither_profiled_nor_put_through_a_protocol(
     call: Call, bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -376,9 +392,9 @@ def test_validate_as_json_has_the_figures_of_the_manifest(call: Call, bundle: Pa
     found = call("validate", "--bundle", bundle, "--max-drop", "100", "--json").json
     (row,) = found["results"]
     assert row.keys() == {
-        "target", "int8_model", "float_top1", "int8_top1", "drop_pp", "drop_pp_low", "drop_pp_high", "agreement", "p_value", "n",
-        "n_available", "max_drop_pp", "passed", "per_class", "float_against_cpu", "int8_against_cpu", "machine",
-        "how", "provider", "float_nodes", "int8_nodes",
+        "target", "int8_model", "float_top1", "int8_top1", "drop_pp", "drop_pp_low", "drop_pp_high", "agreement",
+        "p_value", "n", "n_available", "max_drop_pp", "passed", "per_class", "float_against_cpu", "int8_against_cpu",
+        "machine", "how", "provider", "float_nodes", "int8_nodes",
     }  # fmt: skip
     (record,) = read_manifest(bundle).validation
     for name in row.keys() - {"max_drop_pp", "passed", "per_class", "machine"}:
@@ -591,6 +607,7 @@ def test_the_size_gate(call: Call, bundle: Path, size: str, code: int, word: str
         ("tune", "--recipe", "int4"),
         ("tune", "--held-out", "0"),
         ("run", "--tune-seconds", "-1"),
+        ("run", "--allow-cpu-nodes", "-1"),
         ("run", "--tune-seconds", "inf"),
         ("sensitivity", "--held-out", "0"),
         ("sensitivity", "--recipe", "int4"),

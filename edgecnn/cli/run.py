@@ -1,6 +1,6 @@
 """``edgecnn run``: all stages, one after the other."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -8,6 +8,7 @@ from edgecnn.cli.output import terminal
 from edgecnn.cli.settings import stage_options, training_settings
 from edgecnn.console import show_json
 from edgecnn.options import (
+    AllowCpuNodes,
     Batch,
     Cache,
     Data,
@@ -20,12 +21,15 @@ from edgecnn.options import (
     MaxDrop,
     Model,
     NewBundle,
-    Provider,
+    Providers,
     Recipe,
     RequireSpeedup,
     Seed,
     Threads,
 )
+
+if TYPE_CHECKING:
+    from edgecnn.pipeline.run import RunResult
 
 MaxSize = Annotated[str | None, typer.Option("--max-size", help="Fail if int8.onnx is larger, e.g. 100kB or 1MiB.")]
 TuneSeconds = Annotated[float, typer.Option("--tune-seconds", help="About how long tuning may take; 0 for none.")]
@@ -38,7 +42,8 @@ def run(
     recipe: Recipe = None,
     fit_for: FitFor = None,
     images: Images = None,
-    provider: Provider = None,
+    provider: Providers = None,
+    allow_cpu_nodes: AllowCpuNodes = None,
     epochs: Epochs = None,
     learning_rate: LearningRate = None,
     seed: Seed = 0,
@@ -58,8 +63,6 @@ def run(
     from edgecnn.pipeline.run import RunSettings
     from edgecnn.pipeline.run import run as run_pipeline
     from edgecnn.pipeline.verdict import Gates, parse_size
-    from edgecnn.report.run import run_items
-    from edgecnn.report.views import run_view
 
     settings = RunSettings(
         model=model,
@@ -74,11 +77,29 @@ def run(
         ),
         tune_seconds=tune_seconds,
         fit_targets=tuple(fit_for or ()),
+        allow_cpu_nodes=allow_cpu_nodes,
     )
-    found = run_pipeline(settings=settings, options=stage_options(bundle, data, cache, force))
-    bundle_name, verdict = str(found.bundle), found.verdict
+    _show(
+        run_pipeline(settings=settings, options=stage_options(bundle, data, cache, force)), json, fitting=bool(fit_for)
+    )
+
+
+def _show(found: "RunResult", json: bool, *, fitting: bool) -> NoReturn:
+    from edgecnn.report.run import run_items
+    from edgecnn.report.views import run_view
+
+    bundle, verdict = str(found.bundle), found.verdict
     if json:
-        show_json(run_view(bundle_name, found.manifest, found.unchanged))
+        show_json(run_view(bundle, found.manifest, found.unchanged, verdict.failures, found.predictions))
     else:
-        terminal.show(*run_items(bundle_name, found.manifest, verdict.checks, verdict.passed, fitting=bool(fit_for)))
+        shown = run_items(
+            bundle,
+            found.manifest,
+            verdict.checks,
+            verdict.passed,
+            fitting=fitting,
+            failures=verdict.failures,
+            predictions=found.predictions,
+        )
+        terminal.show(*shown)
     raise typer.Exit(verdict.exit_code)

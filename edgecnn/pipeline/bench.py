@@ -9,6 +9,7 @@ from pydantic import JsonValue
 from edgecnn.bundle import Bundle
 from edgecnn.bundle.latency import LatencyResult
 from edgecnn.bundle.locate import newest_folder
+from edgecnn.bundle.manifest import ValidationFailure
 from edgecnn.measure.bench_settings import BenchSettings
 from edgecnn.measure.machine import describe_machine
 from edgecnn.pipeline.bench_models import Models
@@ -80,28 +81,31 @@ def bench_stage(
     targets: Sequence[str] = ("cpu",),
     settings: BenchSettings | Sequence[BenchSettings] | None = None,
     *,
-    allow_cpu_nodes: int | None = None,
+    cpu_nodes: Mapping[str, int] | None = None,
+    failures: list[ValidationFailure] | None = None,
 ) -> Outcome:
     """Benchmark inside a locked bundle, unless the manifest has these very figures; see :func:`bench`.
 
     Args:
         bundle: locked.
         options: ``force`` measures whatever the manifest has.
-        targets: rows of the target table, or ``all``.
+        targets: rows of the target table.
         settings: each is measured.
-        allow_cpu_nodes: how many nodes of each model the CPU may run in place of a provider.
+        cpu_nodes: how many of a model's nodes the CPU may run in place of each target's provider.
+        failures: takes what a target says that fails while the others go on; None to raise it.
     """
-    chosen = choose_targets(targets, timed=True)
     job = _BenchJob(
         bundle=bundle,
         options=options,
-        int8_models=choose_int8(bundle, chosen),
+        int8_models=choose_int8(bundle, targets),
         settings=_each(settings),
-        cpu_nodes=cpu_nodes_allowed(chosen, targets, allow_cpu_nodes),
+        cpu_nodes=cpu_nodes or {},
     )
     if not options.force and job.work.is_done():
         return job.work.unchanged()
-    job.measure(keep_going=False)
+    found = job.measure(keep_going=failures is not None)
+    if failures is not None:
+        failures += found.failures
     return job.outcome()
 
 
@@ -148,6 +152,9 @@ class _BenchJob:
             self.work.finish((), {**changes, "latency": replaced(manifest.latency, shared)})
         else:
             self.bundle.amend(changes)
+        if found.failures:  # then the stage is not done: the next run asks again
+            stages = {name: record for name, record in self.bundle.manifest.stages.items() if name != "bench"}
+            self.bundle.amend({"stages": stages})
         return found
 
     def outcome(self) -> Outcome:

@@ -7,20 +7,22 @@ from pathlib import Path
 from edgecnn import data as data_room
 from edgecnn.bundle import Bundle
 from edgecnn.bundle.locate import default_folder
-from edgecnn.bundle.manifest import MANIFEST, Manifest, StageName
+from edgecnn.bundle.manifest import MANIFEST, Manifest, StageName, ValidationFailure
+from edgecnn.bundle.prediction import PredictionRecord
 from edgecnn.data import Dataset
 from edgecnn.errors import UsageError
 from edgecnn.measure.latency import BenchSettings
 from edgecnn.models import model_spec
-from edgecnn.pipeline.bench import bench_stage
 from edgecnn.pipeline.context import Options, Outcome, input_size, working_on
 from edgecnn.pipeline.export import FLOAT_MODEL, export_stage
 from edgecnn.pipeline.fit import fit_stage
 from edgecnn.pipeline.fit_commit import own_model, own_models
 from edgecnn.pipeline.fit_plan import plan_fit
+from edgecnn.pipeline.predict import predict_bundle
 from edgecnn.pipeline.quantize import quantize_stage
 from edgecnn.pipeline.quantize_settings import QuantizeSettings
 from edgecnn.pipeline.report import report_stage
+from edgecnn.pipeline.run_measure import bench_targets, failures_of
 from edgecnn.pipeline.simplify import simplify_stage
 from edgecnn.pipeline.train import train_stage
 from edgecnn.pipeline.tune import tune_stage
@@ -32,6 +34,7 @@ from edgecnn.quantization.calibration import choose_calibration_images
 from edgecnn.quantization.fit import Fit
 from edgecnn.quantization.recipes import DEFAULT_RECIPE
 from edgecnn.targets import require, require_clock, target
+from edgecnn.targets.choice import ALL, choose_targets, cpu_nodes_allowed
 from edgecnn.training import TrainingSettings
 
 
@@ -39,6 +42,9 @@ from edgecnn.training import TrainingSettings
 class RunSettings:
     """The settings of every stage of one run.
 
+    ``targets`` are rows of the target table, or ``all`` for every one that is ready here; CoreML and NNAPI are then
+    predicted as well. ``allow_cpu_nodes`` is how many nodes of each model the CPU may run in place of a provider; None
+    as :func:`edgecnn.validate`.
     ``tune_seconds`` is about how long tuning may take, 0 for none. ``fit_targets`` are those that int8 is made for
     (``--for``); where ``int8.onnx`` is right for one, it follows the default recipe and is not tuned.
     """
@@ -51,8 +57,10 @@ class RunSettings:
     gates: Gates = field(default_factory=Gates)
     tune_seconds: float = TUNE_SECONDS
     fit_targets: tuple[str, ...] = ()
+    allow_cpu_nodes: int | None = None
 
     def __post_init__(self) -> None:
+        cpu_nodes_allowed((), (), self.allow_cpu_nodes)
         if not 0 <= self.tune_seconds < float("inf"):
             raise UsageError(
                 f"run: --tune-seconds must be at least 0 and finite, found {self.tune_seconds:g}.",
@@ -73,7 +81,7 @@ class RunSettings:
     @property
     def tuning(self) -> TuneSettings | None:
         """How a run tunes: on the first target with a clock in this process; None if there is none, or no time."""
-        rows = {name: target(name) for name in self.targets}
+        rows = {name: target(name) for name in choose_targets(self.targets)}
         timed = [name for name, row in rows.items() if row.clock_here == "measured" and row.runtime_here is None]
         if not self.tune_seconds or not timed or self.quantizing != self.quantize:
             return None
@@ -91,12 +99,21 @@ class RunSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class RunResult:
-    """How a run ended: each stage's outcome, and the verdict over all gates."""
+    """How a run ended.
+
+    Attributes:
+        bundle: its folder.
+        manifest: after the run.
+        outcomes: of each stage.
+        verdict: over all gates, and the targets that gave no figures.
+        predictions: of CoreML and NNAPI, if all targets were asked.
+    """
 
     bundle: Path
     manifest: Manifest
     outcomes: tuple[Outcome, ...]
     verdict: Verdict
+    predictions: tuple[PredictionRecord, ...] = ()
 
     @property
     def unchanged(self) -> tuple[StageName, ...]:
@@ -113,6 +130,9 @@ def run(*, settings: RunSettings | None = None, options: Options | None = None) 
     A stage whose inputs and settings have not changed is not done again; ``options.force`` redoes all.
     Killed at any moment, the next call goes on from the last finished stage or training epoch.
 
+    A target that is missing is met before any work. Of several, one that fails or crashes later does not lose the
+    others' figures: the verdict lists it with its reason and is not passed, and the next call asks it again.
+
     Args:
         settings: of every stage.
         options: bundle (default ``artifacts/<model>``), data (default: the bundle's, else ``digits``).
@@ -125,10 +145,7 @@ def run(*, settings: RunSettings | None = None, options: Options | None = None) 
     model_spec(settings.model)
     settings.quantize.recipes()
     settings.fits()  # what contradicts itself is said before the training
-    for name in settings.targets:
-        if settings.gates.require_speedup:  # without a latency there would be nothing that could fail
-            require_clock(name)
-        require(name)
+    targets = _choose_targets(settings)
     if settings.tuning is not None:
         settings.tuning.recipes()
     folder = options.bundle or default_folder(settings.model)
@@ -136,16 +153,41 @@ def run(*, settings: RunSettings | None = None, options: Options | None = None) 
     if settings.quantize.n_images is not None:  # too few would else be found after the training
         choose_calibration_images(dataset, settings.quantize.n_images, seed=0)
     with working_on(folder, create=True) as bundle:
-        outcomes = [_announce(stage(), options) for stage in _stages(bundle, dataset, settings, options)]
-        verdict = Verdict(checks=all_checks(bundle.manifest, settings.gates))
+        lost: list[ValidationFailure] = []  # by bench; what validate lost is in the manifest
+        outcomes = [_announce(stage(), options) for stage in _stages(bundle, dataset, settings, options, lost)]
+        predictions = predict_bundle(bundle) if ALL in settings.targets else ()
+        verdict = Verdict(
+            checks=all_checks(bundle.manifest, settings.gates),
+            failures=failures_of(bundle.manifest, targets, lost),
+        )
         bundle.amend({"checks": verdict.checks})
         outcomes.append(_announce(report_stage(bundle), options))
-        return RunResult(bundle=folder, manifest=bundle.manifest, outcomes=tuple(outcomes), verdict=verdict)
+        return RunResult(
+            bundle=folder,
+            manifest=bundle.manifest,
+            outcomes=tuple(outcomes),
+            verdict=verdict,
+            predictions=predictions,
+        )
+
+
+def _choose_targets(settings: RunSettings) -> tuple[str, ...]:
+    """Return the targets that are meant, each of which is here and can fail what is asked of it."""
+    if settings.gates.require_speedup:
+        for name in settings.targets:
+            if name != ALL:  # this CPU is among all, and has a clock
+                require_clock(name)  # without a latency there would be nothing that could fail
+    chosen = choose_targets(settings.targets)
+    for name in chosen:
+        require(name)
+    return chosen
 
 
 def _stages(
-    bundle: Bundle, dataset: Dataset, settings: RunSettings, options: Options
+    bundle: Bundle, dataset: Dataset, settings: RunSettings, options: Options, lost: list[ValidationFailure]
 ) -> Sequence[Callable[[], Outcome]]:
+    targets = choose_targets(settings.targets)
+    cpu_nodes = cpu_nodes_allowed(targets, settings.targets, settings.allow_cpu_nodes)
     stages: list[tuple[StageName, Callable[[], Outcome]]] = [
         ("train", lambda: train_stage(bundle, dataset, settings.model, settings.training, options)),
         ("export", lambda: export_stage(bundle, dataset, options)),
@@ -154,10 +196,17 @@ def _stages(
     ]
     if fits := settings.fits():  # before validating: a target is validated with the model that was made for it
         stages.append(("fit", lambda: _fit(bundle, dataset, fits, settings, options)))
-    stages.append(("validate", lambda: validate_stage(bundle, dataset, options, settings.targets)))
-    if timed := [name for name in settings.targets if target(name).clock_here == "measured"]:
-        stages.append(("bench", lambda: bench_stage(bundle, options, timed, settings.bench)))
-    for name in settings.targets:
+    stages.append(
+        (
+            "validate",
+            lambda: validate_stage(bundle, dataset, options, targets, cpu_nodes=cpu_nodes, keep_going=len(targets) > 1),
+        )
+    )
+    if timed := [name for name in targets if target(name).clock_here == "measured"]:
+        stages.append(
+            ("bench", lambda: bench_targets(bundle, options, timed, settings.bench, cpu_nodes=cpu_nodes, lost=lost))
+        )
+    for name in targets:
         if name not in timed:
             options.progress.say(
                 f"{name}: is {target(name).clock_here}, so its accuracy is measured and not its latency"

@@ -1,6 +1,6 @@
 """Stage 5: is int8 as right as float? On the same test images, paired."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from edgecnn.bundle import Bundle
@@ -71,14 +71,12 @@ def validate(
     options = options or Options()
     gates = gates or Gates()
     chosen = choose_targets(targets)
-    cpu_nodes_allowed(chosen, targets, allow_cpu_nodes)  # what cannot be meant is said before anything is read
+    cpu_nodes = cpu_nodes_allowed(chosen, targets, allow_cpu_nodes)
     if len(chosen) == 1:
         require(chosen[0])
     with working_on(options.bundle or newest_folder()) as bundle:
         dataset = choose_dataset(options, bundle.manifest, *input_size(bundle, FLOAT_MODEL))
-        job = validation_job(
-            bundle, dataset, options, targets, model=model, n_images=n_images, allow_cpu_nodes=allow_cpu_nodes
-        )
+        job = validation_job(bundle, dataset, options, chosen, model=model, n_images=n_images, cpu_nodes=cpu_nodes)
         found = job.measure(keep_going=len(chosen) > 1)
         predictions = predict_bundle(bundle) if ALL in targets else ()
         verdict = Verdict(checks=accuracy_checks(found.results, gates), failures=found.failures)
@@ -103,16 +101,25 @@ def validation_job(
     *,
     model: str | None = None,
     n_images: int | None = None,
-    allow_cpu_nodes: int | None = None,
+    cpu_nodes: Mapping[str, int] | None = None,
 ) -> ValidationJob:
-    """Return what is to be measured inside a locked bundle; see :func:`validate`."""
-    chosen = choose_targets(targets)
+    """Return what is to be measured inside a locked bundle.
+
+    Args:
+        bundle: locked.
+        dataset: whose test images.
+        options: of the command.
+        targets: rows of the target table.
+        model: the int8 model that all targets run; None for the one that each is to run.
+        n_images: how many of the test images; None for each target's own number.
+        cpu_nodes: how many of a model's nodes the CPU may run in place of each target's provider; none if not named.
+    """
     return ValidationJob(
         bundle=bundle,
         dataset=dataset,
-        int8_models=choose_int8(bundle, chosen, model),
-        sizes=sample_sizes(chosen, n_images, len(dataset.test)),
-        cpu_nodes=cpu_nodes_allowed(chosen, targets, allow_cpu_nodes),
+        int8_models=choose_int8(bundle, targets, model),
+        sizes=sample_sizes(targets, n_images, len(dataset.test)),
+        cpu_nodes=cpu_nodes or {},
         options=options,
     )
 
@@ -123,21 +130,21 @@ def validate_stage(
     options: Options,
     targets: Sequence[str] = (REFERENCE,),
     *,
-    allow_cpu_nodes: int | None = None,
+    cpu_nodes: Mapping[str, int] | None = None,
     keep_going: bool = False,
 ) -> Outcome:
-    """Validate inside a locked bundle, unless the manifest has these very figures; see :func:`validate`.
+    """Validate inside a locked bundle, unless the manifest has these very figures.
 
     Args:
         bundle: locked.
         dataset: whose test images.
         options: ``force`` measures whatever the manifest has.
-        targets: rows of the target table, or ``all``.
-        allow_cpu_nodes: how many nodes of each model the CPU may run in place of a provider.
+        targets: rows of the target table.
+        cpu_nodes: how many of a model's nodes the CPU may run in place of each target's provider.
         keep_going: whether a target that fails is recorded; else its error is raised.
     """
-    job = validation_job(bundle, dataset, options, targets, allow_cpu_nodes=allow_cpu_nodes)
-    if not options.force and job.work.is_done():
+    job = validation_job(bundle, dataset, options, targets, cpu_nodes=cpu_nodes)
+    if not options.force and job.is_done():
         return job.work.unchanged()
     job.measure(keep_going=keep_going)
     return Outcome(stage="validate", bundle=bundle.folder, manifest=bundle.manifest, unchanged=False)

@@ -1,11 +1,11 @@
 """One validation: which targets answer which images with which models, and where the figures are kept."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 from edgecnn.bundle import Bundle
-from edgecnn.bundle.manifest import FittedRecord, FusionRecord
+from edgecnn.bundle.manifest import FittedRecord, FusionRecord, Manifest, ValidationFailure
 from edgecnn.data import Dataset, Images
 from edgecnn.errors import DataError
 from edgecnn.measure.machine import describe_machine
@@ -62,6 +62,10 @@ class ValidationJob:
             },
         )
 
+    def is_done(self) -> bool:
+        """Tell whether the manifest has these very figures; what gave none the last time may now."""
+        return self.work.is_done() and not without_answers(self.bundle.manifest, self.sizes)
+
     @property
     def of_shared(self) -> bool:
         """Whether any target runs the bundle's own int8; figures of other targets' models are in their records."""
@@ -106,6 +110,12 @@ class ValidationJob:
             "validation_failures": (*failed, *found.failures),
             "fitted": with_validation(manifest.fitted, self.int8_models, found.results),
         }
+
+
+def without_answers(manifest: Manifest, targets: Iterable[str]) -> tuple[ValidationFailure, ...]:
+    """Return the failures of these targets that the manifest holds."""
+    known = set(targets)
+    return tuple(failure for failure in manifest.validation_failures if failure.target in known)
 
 
 def _audit_fusion(model: bytes, images: Images) -> FusionRecord:

@@ -3,9 +3,12 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from edgecnn.bundle.manifest import Check, Manifest
+from edgecnn.bundle.manifest import Check, Manifest, ValidationFailure
+from edgecnn.bundle.prediction import PredictionRecord
 from edgecnn.report.fit import fitted_items
 from edgecnn.report.latency import latency_items
+from edgecnn.report.prediction import prediction_items
+from edgecnn.report.targets import failure_items
 from edgecnn.report.text import artifacts_table, checks_table, validation_table, verdict_line
 from edgecnn.report.tuning import recommendation_sentence
 
@@ -14,9 +17,16 @@ if TYPE_CHECKING:
 
 
 def run_items(
-    bundle: str, manifest: Manifest, checks: Sequence[Check], passed: bool, *, fitting: bool
+    bundle: str,
+    manifest: Manifest,
+    checks: Sequence[Check],
+    passed: bool,
+    *,
+    fitting: bool,
+    failures: Sequence[ValidationFailure] = (),
+    predictions: Sequence[PredictionRecord] = (),
 ) -> "list[RenderableType]":
-    """Return files, accuracy, latency, what to ship, and the verdict.
+    """Return files, accuracy, latency, what to ship, the targets without figures, predictions, and the verdict.
 
     Args:
         bundle: its folder.
@@ -24,6 +34,8 @@ def run_items(
         checks: of the gates.
         passed: the verdict over them.
         fitting: whether the run made models for targets, which are shown then.
+        failures: of targets that gave no figures.
+        predictions: of targets that can only be predicted.
     """
     return [
         artifacts_table(manifest.artifacts),
@@ -31,6 +43,8 @@ def run_items(
         *(fitted_items(manifest.fitted, manifest.artifacts) if fitting else ()),
         *latency_items(manifest.latency),
         *([] if manifest.recommendation is None else [recommendation_sentence(manifest.recommendation)]),
+        *failure_items(failures),
+        *(prediction_items(predictions) if predictions else []),
         checks_table(checks),
         verdict_line(bundle, passed),
     ]

@@ -117,9 +117,15 @@ def artifacts_view(bundle: str, artifacts: Sequence[Artifact], verdict: str, *, 
     }
 
 
-def run_view(bundle: str, manifest: Manifest, unchanged: Sequence[str]) -> Json:
+def run_view(
+    bundle: str,
+    manifest: Manifest,
+    unchanged: Sequence[str],
+    failures: Sequence[ValidationFailure] = (),
+    predictions: Sequence[PredictionRecord] = (),
+) -> Json:
     """Return the object of ``edgecnn run``."""
-    passed = all(check.passed for check in manifest.checks)
+    passed = all(check.passed for check in manifest.checks) and not failures
     return {
         "bundle": bundle,
         "artifacts": [artifact.model_dump(mode="json") for artifact in manifest.artifacts],
@@ -127,6 +133,8 @@ def run_view(bundle: str, manifest: Manifest, unchanged: Sequence[str]) -> Json:
         "validation": [result.model_dump(mode="json") for result in manifest.validation],
         "fitted": [record.model_dump(mode="json") for record in manifest.fitted],
         "latency": [result.model_dump(mode="json") for result in manifest.latency],
+        "failures": [failure.model_dump(mode="json") for failure in failures],
+        "predictions": [prediction.model_dump(mode="json") for prediction in predictions],
         "checks": [check.model_dump(mode="json") for check in manifest.checks],
         "recommendation": _optional(manifest.recommendation),
         "verdict": "passed" if passed else "failed",

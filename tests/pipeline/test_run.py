@@ -1,12 +1,16 @@
 """All stages in order; what is done already is not done again, what was spoiled is."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from edgecnn.errors import BundleError, DataError, TargetError, UsageError
+from edgecnn.data import Images
+from edgecnn.errors import BundleError, DataError, EdgecnnError, StageError, TargetError, UsageError
 from edgecnn.measure.latency import BenchSettings
+from edgecnn.pipeline.answers import Answer, Asking
 from edgecnn.pipeline.context import Options
 from edgecnn.pipeline.export import export
 from edgecnn.pipeline.quantize import quantize
@@ -14,6 +18,7 @@ from edgecnn.pipeline.quantize_settings import QuantizeSettings
 from edgecnn.pipeline.run import RunResult, RunSettings, run
 from edgecnn.pipeline.verdict import Gates
 from edgecnn.quantization import DEFAULT_RECIPE
+from edgecnn.targets import TARGETS, Session, Target, open_session
 from edgecnn.training import TrainingSettings
 from tests.bundles import fast_model, missing_target, read_manifest, save_npz, snapshot, times
 from tests.emulation import plant_target
@@ -272,7 +277,7 @@ def test_a_run_for_a_target_adds_its_model_and_validates_it_here(bundle_copy: Pa
     after, manifest = snapshot(bundle_copy), result.manifest
     assert set(after) - set(before) == {"int8-xnnpack.onnx"}
     assert after["int8.onnx"] == before["int8.onnx"]
-    assert stages(result, unchanged=False) == ["fit"], "which wrote the report as well"
+    assert stages(result, unchanged=False) == ["fit", "report"]
     own, to_float = manifest.fitted
     assert [(one.target, one.n) for one in own.validation] == [("cpu", manifest.validation[0].n)]
     assert (to_float.target, to_float.model) == ("coreml", "float.onnx")
@@ -304,3 +309,104 @@ def test_a_recipe_and_a_target_contradict_each_other_before_any_work(tmp_path: P
     with pytest.raises(UsageError, match="unknown target 'nonsense'"):
         go(tmp_path / "bundle", settings(fit_targets=("nonsense",)))
     assert list(tmp_path.iterdir()) == []
+
+
+# Several targets.
+
+
+@pytest.fixture
+def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return a target that is ready, the only one beside this CPU."""
+    name = plant_target(tmp_path / "bin", monkeypatch)
+    ready = [TARGETS["cpu"], TARGETS[name]]
+    monkeypatch.setattr(Target, "why_not", lambda self: None if self in ready else "no")
+    return name
+
+
+def fail_on(name: str, monkeypatch: pytest.MonkeyPatch, error: type[EdgecnnError] = StageError) -> None:
+    """Let a target give no answers."""
+    ask = Asking.ask
+
+    def refuse(self: Asking, target: str, model: str, images: Images) -> Answer:
+        if target == name:
+            raise error(f"{target}: its process failed", next_step="look at it")
+        return ask(self, target, model, images)
+
+    monkeypatch.setattr(Asking, "ask", refuse)
+
+
+def test_all_means_every_target_that_is_ready_and_those_that_are_predicted(bundle_copy: Path, planted: str) -> None:
+    result = go(bundle_copy, settings(targets=("all",)))
+    assert [row.target for row in result.manifest.validation] == ["cpu", planted]
+    assert [row.target for row in result.manifest.latency] == ["cpu"]
+    assert {one.target for one in result.predictions} == {"coreml", "nnapi"}
+    assert result.predictions == result.manifest.predictions
+    assert (result.verdict.failures, result.verdict.exit_code) == ((), 0)
+    before = snapshot(bundle_copy), times(bundle_copy)
+    assert stages(go(bundle_copy, settings(targets=("all",))), unchanged=False) == []
+    assert (snapshot(bundle_copy), times(bundle_copy)) == before
+    assert go(bundle_copy).predictions == (), "they belong to all"
+
+
+def test_all_is_tuned_on_this_cpu_and_may_be_asked_for_speed(bundle_copy: Path, planted: str) -> None:
+    chosen = settings(targets=("all",), tune_seconds=60).tuning
+    assert chosen is not None
+    assert chosen.target == "cpu"
+    gates = Gates(max_drop_pp=100, require_speedup=True)
+    found = go(bundle_copy, settings(targets=("all",), gates=gates)).verdict
+    assert [check.name for check in found.checks if "speedup" in check.name] == ["speedup on cpu, batch 1, 1 threads"]
+
+
+@pytest.mark.parametrize(("error", "code"), [(StageError, 4), (TargetError, 5)])
+def test_a_target_that_gives_no_answers_is_listed_beside_the_others_figures(
+    bundle_copy: Path, planted: str, monkeypatch: pytest.MonkeyPatch, error: type[EdgecnnError], code: int
+) -> None:
+    with monkeypatch.context() as spoiled:
+        fail_on(planted, spoiled, error)
+        result = go(bundle_copy, settings(targets=("all",)))
+    (failure,) = result.verdict.failures
+    assert (failure.target, failure.reason, failure.next_step) == (
+        planted,
+        f"{planted}: its process failed",
+        "look at it",
+    )
+    assert (result.verdict.passed, result.verdict.exit_code) == (False, code)
+    assert [row.target for row in result.manifest.validation] == ["cpu"]
+    assert [row.target for row in result.manifest.latency] == ["cpu"]
+    assert "its process failed" in (bundle_copy / "report.md").read_text()
+    assert go(bundle_copy).verdict.failures == (), "of a target that nobody asks now"
+    again = go(bundle_copy, settings(targets=("all",)))
+    assert stages(again, unchanged=False) == ["validate", "report"], "what was to be done about it may have been done"
+    assert (again.verdict.failures, again.verdict.exit_code) == ((), 0)
+
+
+def test_the_only_target_that_fails_is_an_error(
+    bundle_copy: Path, planted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail_on(planted, monkeypatch)
+    with pytest.raises(StageError, match="its process failed"):
+        go(bundle_copy, settings(targets=(planted,)))
+
+
+def test_nodes_on_the_cpu_are_allowed_where_models_are_measured(
+    bundle_copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[int] = []
+    opened = open_session
+
+    def keep(*arguments: Any, **named: Any) -> Session:
+        given.append(named["allow_cpu_nodes"])
+        return opened(*arguments, **named)
+
+    for module in ("edgecnn.targets", "edgecnn.pipeline.bench_models"):
+        monkeypatch.setattr(f"{module}.open_session", keep)
+    result = go(bundle_copy, replace(settings(), allow_cpu_nodes=7))
+    assert set(given) == {7}
+    assert stages(result, unchanged=False) == ["validate", "bench", "report"], "it is another question"
+    for stage_name in ("validate", "bench"):
+        assert result.manifest.stages[stage_name].settings["allow_cpu_nodes"] == {"cpu": 7}
+
+
+def test_fewer_nodes_than_none_are_not_allowed() -> None:
+    with pytest.raises(UsageError, match="--allow-cpu-nodes must not be below 0, found -1"):
+        RunSettings(allow_cpu_nodes=-1)

@@ -17,6 +17,7 @@ from tests.bundles import (
     latency_result,
     measurement,
     operator_profile,
+    prediction_record,
     saturation_record,
     tiny_result,
     validation_failure,
@@ -154,7 +155,8 @@ def test_a_run_shows_everything_and_its_verdict() -> None:
     manifest = fixed_manifest()
     view = views.run_view("b", manifest, ["train"])
     assert view.keys() == {
-        "bundle", "artifacts", "unchanged", "validation", "fitted", "latency", "checks", "recommendation", "verdict",
+        "bundle", "artifacts", "unchanged", "validation", "fitted", "latency", "failures", "predictions", "checks",
+        "recommendation", "verdict",
     }  # fmt: skip
     assert view["recommendation"] is None
     shipped = manifest.model_copy(update={"recommendation": recommendation_record()})
@@ -163,6 +165,9 @@ def test_a_run_shows_everything_and_its_verdict() -> None:
     assert view["latency"][0]["float"]["n"] == 84013
     passing = manifest.model_copy(update={"checks": manifest.checks[:1]})
     assert views.run_view("b", passing, [])["verdict"] == "passed"
+    failed = views.run_view("b", passing, [], [validation_failure()], [prediction_record()])
+    assert (failed["failures"][0]["target"], failed["verdict"]) == (validation_failure().target, "failed")
+    assert failed["predictions"][0]["target"] == prediction_record().target
 
 
 def test_targets_say_whether_they_are_ready() -> None:
