@@ -348,12 +348,12 @@ def test_a_run_tells_what_failed_beside_the_others_figures(
     monkeypatch.setattr("edgecnn.targets.choice._ready", lambda timed: ["cpu", name])
     arguments = (*RUN, "--bundle", bundle, "--provider", "all")
     found = call(*arguments)
-    assert found.code == 4
+    assert found.code == 5
     for words in ("Top-1 accuracy", "Latency, microseconds", "No figures", "no such CPU", "coreml", "FAILED  report:"):
         assert words in found.out
     view = call(*arguments, "--json")
-    assert (view.code, view.json["verdict"]) == (4, "failed")
-    assert [(one["target"], one["exit_code"]) for one in view.json["failures"]] == [(name, 4)]
+    assert (view.code, view.json["verdict"]) == (5, "failed")
+    assert [(one["target"], one["exit_code"]) for one in view.json["failures"]] == [(name, 5)]
     assert {one["target"] for one in view.json["predictions"]} == {"coreml", "nnapi"}
 
 
