@@ -14,7 +14,7 @@ from edgecnn.targets import TARGETS, browser, install_web, reference_session, re
 from edgecnn.targets.browser import VARIABLE, WASM_ISOLATED, WASM_PLAIN, WEBGPU_PAGE, Chromium
 from edgecnn.targets.native import CPU_PROVIDER
 from edgecnn.targets.worker_session import WorkerSession
-from tests.graphs import constant, node, small_cnn
+from tests.graphs import make_model, node, small_cnn
 from tests.web import fake_program, real_targets
 
 DATA = small_cnn().SerializeToString()
@@ -140,24 +140,26 @@ def test_the_real_browser_answers_as_this_process_does(name: str, monkeypatch: p
     assert TARGETS[name].clock == "measured"
 
 
-def rounded() -> bytes:
-    """Return the small network with what goes into its Gemm rounded to integers."""
-    model = small_cnn()
-    gemm = next(each for each in model.graph.node if each.op_type == "Gemm")
+def two_layers(*, rounded: bool) -> bytes:
+    """Return a network whose second convolution reads 6 channels, where channels last go wrong in WebGPU."""
+    rng = np.random.default_rng(0)
     pair = [
-        node("QuantizeLinear", [gemm.input[0], "step", "zero_point"], ["rounded"]),
+        node("QuantizeLinear", ["pool", "step", "zero_point"], ["rounded"]),
         node("DequantizeLinear", ["rounded", "step", "zero_point"], ["stepped"]),
     ]
-    gemm.input[0] = "stepped"
-    at = list(model.graph.node).index(gemm)
-    nodes = [*model.graph.node[:at], *pair, *model.graph.node[at:]]
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
-    model.graph.initializer.extend([constant("step", np.float32(0.02)), constant("zero_point", np.uint8(3))])
-    return model.SerializeToString()
+    nodes = [
+        node("Conv", ["x", "w1"], ["conv1"]),
+        node("Relu", ["conv1"], ["relu"]),
+        node("MaxPool", ["relu"], ["pool"], kernel_shape=[2, 2]),
+        *(pair if rounded else []),
+        node("Conv", ["stepped" if rounded else "pool", "w2"], ["conv2"]),
+        node("Flatten", ["conv2"], ["y"]),
+    ]
+    weights = {"w1": rng.normal(size=(6, 3, 3, 3)), "w2": rng.normal(size=(8, 6, 3, 3))}
+    return make_model(nodes, {**weights, "step": np.float32(0.05), "zero_point": np.uint8(3)}).SerializeToString()
 
 
-@pytest.mark.parametrize("model", [DATA, rounded()], ids=["float", "int8"])
+@pytest.mark.parametrize("model", [two_layers(rounded=False), two_layers(rounded=True)], ids=["float", "int8"])
 def test_webgpu_in_the_real_browser_runs_every_node_and_answers_as_this_process_does(
     model: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
