@@ -92,7 +92,8 @@ def _is_like(node: "NodeProto", other: "NodeProto", constants: _Constants) -> bo
     scale, zero_point = (constants[name] for name in other.input[1:])
     expected = constants[node.input[2]]
     return (
-        (scale.size, scale.dtype, zero_point.size) == (1, np.float32, 1)
+        scale.size == zero_point.size == 1
+        and scale.dtype == np.float32
         and zero_point.dtype in _TYPES
         and zero_point.dtype == expected.dtype
         and zero_point.item() == expected.item()

@@ -74,7 +74,11 @@ def pooled(*, end_zero_point: Any, more: Sequence[onnx.NodeProto] = ()) -> bytes
         node("Add", ["a", "b"], ["y"]),
         *more,
     ]
-    numbers = {"scale": np.float32(0.05), "end_scale": np.float32(0.25), "shape": np.array([0, 4, 8, -1])}
+    numbers: dict[str, Any] = {
+        "scale": np.float32(0.05),
+        "end_scale": np.float32(0.25),
+        "shape": np.array([0, 4, 8, -1]),
+    }
     return make_model(
         nodes, {**numbers, "zero_point": np.uint8(100), "end_zero_point": end_zero_point}
     ).SerializeToString()
