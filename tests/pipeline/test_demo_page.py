@@ -273,7 +273,9 @@ def test_in_a_real_browser_every_way_in_works_and_what_is_no_picture_is_said(
     here = session.run(feed(to_rgb(image, 32, 32)[None], session.input))[0]
     for there in said["logits"]:  # type: ignore[attr-defined]
         np.testing.assert_allclose(there, here, rtol=0, atol=1e-4)
-    text_dropped, text_pasted, torn = said["bad"]  # type: ignore[misc]
+    bad = said["bad"]
+    assert isinstance(bad, list)
+    text_dropped, text_pasted, torn = bad
     assert text_dropped == text_pasted
     assert "no picture in that" in text_dropped
     assert "not a picture this browser can read" in torn
