@@ -8,7 +8,7 @@ import contextlib
 from collections.abc import Iterator, Mapping
 
 from edgecnn.errors import TargetError, UsageError
-from edgecnn.targets.browser import WASM_ISOLATED, WASM_PLAIN
+from edgecnn.targets.browser import WASM_ISOLATED, WASM_PLAIN, WEBGPU_PAGE
 from edgecnn.targets.emulator import CORTEX_A53, CORTEX_A76, HASWELL
 from edgecnn.targets.environments import (
     OPENVINO,
@@ -176,6 +176,16 @@ TARGETS: dict[str, Target] = {
         # Without it onnxruntime-ep-webgpu 0.4.0 gives wrong answers, to int8 models above all.
         provider_options={"preferredLayout": "NCHW"},
         plugin=WEBGPU_PLUGIN,
+    ),
+    "webgpu@chromium": Target(
+        provider="WebGpuExecutionProvider",
+        clock="simulated",
+        summary="onnxruntime-web's WebGPU on a page in Chromium, on its SwiftShader, a GPU in software",
+        remedy="edgecnn targets install webgpu@chromium, or as root: apt-get install chromium",
+        runtime=WEBGPU_PAGE,
+        # Without it onnxruntime-web 1.30.0 gives wrong answers: half of CIFAR-10's images change class.
+        provider_options={"preferredLayout": "NCHW"},
+        max_threads=1,
     ),
 }
 

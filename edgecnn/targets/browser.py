@@ -7,13 +7,15 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from edgecnn.errors import TargetError
 from edgecnn.targets.debian import call
-from edgecnn.targets.npm import WASM, NpmPackage
+from edgecnn.targets.float_rounding import round_in_float
+from edgecnn.targets.npm import WASM, WEBGPU, NpmPackage
 from edgecnn.targets.sysroot import targets_folder
 from edgecnn.targets.worker import Header
 
@@ -29,6 +31,14 @@ REMEDY = f"as root: apt-get install {PACKAGE}; or name one: export {VARIABLE}=/p
 #: Calls that are timed as one; each counts as their mean.
 BLOCK_CALLS = 50
 _DRIVER = {"playwright": "1.65.2", "greenlet": "3.5.6"}
+#: What a page's WebGPU calls the GPU in software that Chromium brings: ``GPUAdapterInfo.architecture``.
+SOFTWARE_GPU = "swiftshader"
+#: WebGPU on a machine without a GPU, and on every other the same: no driver of the machine's answers in its place.
+_WEBGPU_FLAGS = ("--enable-unsafe-webgpu", f"--use-webgpu-adapter={SOFTWARE_GPU}")
+
+
+def _unchanged(model: bytes) -> bytes:
+    return model
 
 
 def find_chromium() -> str | None:
@@ -106,13 +116,15 @@ class Chromium:
         package: what runs the models.
         isolated: whether the page is isolated from other origins: its clock ticks at 5 us then, else at 100.
         flags: more for the command line.
-        gpu: whether it must find a GPU adapter.
+        gpu: the architecture of the WebGPU adapter that its page must find, or None where the CPU runs the models.
+        adaptation: the model as it is read there.
     """
 
     package: NpmPackage
     isolated: bool
     flags: tuple[str, ...] = ()
-    gpu: bool = False
+    gpu: str | None = None
+    adaptation: Callable[[bytes], bytes] = _unchanged
 
     @property
     def title(self) -> str:
@@ -164,19 +176,29 @@ class Chromium:
             return f"expected {self.package.package} {self.package.version}, found {found}"
         if seen["isolated"] != self.isolated:
             return f"expected a page that is {self.isolation}, found one that is not so"
-        if self.gpu and not seen["gpu"]:
-            return "Chromium found no GPU adapter"
-        return None
+        return None if self.gpu is None else _differing_gpu(self.gpu, seen["gpu"])
 
     def cpu(self, seen: Header) -> str:
-        """Return what runs the model, and how it is timed."""
-        what = f"{seen['gpu']} on {seen['cpu']}" if self.gpu else seen["cpu"]
-        return f"{what}, {self.title}, timed in blocks of {BLOCK_CALLS} calls"
+        """Return what runs the model, and, where its time means something, how it is timed."""
+        if self.gpu is not None:
+            return f"{seen['gpu']['architecture']}, a GPU in software, on {seen['cpu']}, {self.title}"
+        return f"{seen['cpu']}, {self.title}, timed in blocks of {BLOCK_CALLS} calls"
 
     def adapt(self, model: bytes) -> bytes:
-        """Return the model as it is: the library reads what this onnxruntime writes."""
-        return model
+        """Return the model as it runs there; the library reads what this onnxruntime writes."""
+        return self.adaptation(model)
+
+
+def _differing_gpu(expected: str, found: Mapping[str, Any] | None) -> str | None:
+    """Return how a page's WebGPU adapter is not the one in software whose clock is known to mean nothing, or None."""
+    if found is None:
+        return f"Chromium found no WebGPU adapter, expected {expected}, which it brings as libvk_swiftshader.so"
+    if found["architecture"] != expected or not found["software"]:
+        seen = " ".join(filter(None, (found["vendor"], found["architecture"], found["description"])))
+        return f"expected the WebGPU adapter {expected}, a GPU in software, found {seen or 'one that tells no name'}"
+    return None
 
 
 WASM_ISOLATED = Chromium(package=WASM, isolated=True)
 WASM_PLAIN = Chromium(package=WASM, isolated=False)
+WEBGPU_PAGE = Chromium(package=WEBGPU, isolated=True, flags=_WEBGPU_FLAGS, gpu=SOFTWARE_GPU, adaptation=round_in_float)

@@ -29,6 +29,7 @@ class NpmPackage:
         version: the exact one.
         library: what is imported.
         kept: files and folders under ``node_modules``; the rest, nine tenths of it, is not kept.
+        part: what sets its folder apart from that of another part of the same package.
     """
 
     name: str
@@ -36,11 +37,12 @@ class NpmPackage:
     version: str
     library: str
     kept: tuple[str, ...]
+    part: str = ""
 
     @property
     def folder(self) -> Path:
         """Where it is set up, or would be."""
-        return targets_folder() / f"{self.package}-{self.version}"
+        return targets_folder() / "-".join(filter(None, (self.package, self.version, self.part)))
 
     @property
     def dist(self) -> Path:
@@ -129,6 +131,19 @@ WASM = NpmPackage(
         "onnxruntime-web/dist/ort.wasm.min.mjs",
         "onnxruntime-web/dist/ort-wasm-simd-threaded.mjs",
         "onnxruntime-web/dist/ort-wasm-simd-threaded.wasm",
+    ),
+)
+#: The same release as it is imported by "onnxruntime-web/webgpu": the WebGPU provider that is also the native one.
+WEBGPU = NpmPackage(
+    name="wasm",
+    package="onnxruntime-web",
+    version="1.30.0",
+    part="webgpu",
+    library="onnxruntime-web/dist/ort.webgpu.min.mjs",
+    kept=(
+        "onnxruntime-web/dist/ort.webgpu.min.mjs",
+        "onnxruntime-web/dist/ort-wasm-simd-threaded.asyncify.mjs",
+        "onnxruntime-web/dist/ort-wasm-simd-threaded.asyncify.wasm",
     ),
 )
 #: The last onnxruntime-web that was built with XNNPACK.

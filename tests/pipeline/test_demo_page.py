@@ -25,6 +25,8 @@ from edgecnn.targets.npm import WASM
 from edgecnn.targets.session import feed
 from tests.web import real_targets
 
+#: The page's scripts that are not onnxruntime-web's.
+OWN = ("opened.js", "demo.mjs", "classifier.mjs", "preprocess.mjs")
 BUNDLE = Path(__file__).parents[2] / "artifacts" / "simplecnn-cifar10"
 
 
@@ -74,7 +76,7 @@ def test_the_page_holds_both_models_and_everything_it_loads(tmp_path: Path) -> N
 def test_nothing_on_the_page_is_loaded_from_elsewhere(tmp_path: Path) -> None:
     folder = write(tmp_path / "page").folder
     for path in folder.iterdir():
-        if path.suffix in (".html", ".css", ".json") or path.name in ("demo.mjs", "classifier.mjs", "preprocess.mjs"):
+        if path.suffix in (".html", ".css", ".json") or path.name in OWN:
             assert "://" not in path.read_text(), path.name
     assert "default-src 'none'" in (folder / "index.html").read_text()
 
@@ -210,12 +212,88 @@ with sync_playwright() as playwright:
 """
 
 
-def visit(folder: Path, tmp_path: Path, pictures: list[Path]) -> dict[str, object]:
-    script = tmp_path / "visit.py"
-    script.write_text(VISIT)
+#: Gives the page pictures in every other way than as a file that is chosen, and opens it as a file itself.
+WAYS = """
+import json, sys
+from pathlib import Path
+from playwright.sync_api import sync_playwright
+chromium, address, folder, picture = sys.argv[1:]
+EVENT = '''async ([kind, bytes, type]) => {
+  const data = new DataTransfer();
+  if (type === "text") data.setData("text/plain", "no picture");
+  else data.items.add(new File([new Uint8Array(bytes)], "x", { type }));
+  const told = { bubbles: true, cancelable: true, dataTransfer: data, clipboardData: data };
+  document.body.dispatchEvent(kind === "paste" ? new ClipboardEvent(kind, told) : new DragEvent(kind, told));
+}'''
+with sync_playwright() as playwright:
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--use-fake-device-for-media-stream",
+             "--use-fake-ui-for-media-stream"]
+    browser = playwright.chromium.launch(executable_path=chromium, headless=True, args=flags)
+    page = browser.new_context(permissions=["camera"]).new_page()
+    page.set_default_timeout(60_000)
+    page.goto(address)
+    page.wait_for_selector("body[data-ready=yes]")
+    said = {"knows": page.inner_text("#knows"), "logits": [], "bad": []}
+    whole = list(Path(picture).read_bytes())
+    for number, kind in enumerate(("drop", "paste"), 1):
+        page.evaluate(EVENT, [kind, whole, "image/png"])
+        page.wait_for_selector(f"#answers[data-pictures='{number}']")
+        said["logits"].append(json.loads(page.get_attribute("#float", "data-logits")))
+    for kind, data, type in (("drop", [], "text"), ("paste", [], "text"), ("drop", whole[:60], "image/png")):
+        page.evaluate("() => { document.getElementById('status').className = '' }")
+        page.evaluate(EVENT, [kind, data, type])
+        page.wait_for_selector("#status.bad")
+        said["bad"].append(page.inner_text("#status.bad"))
+    page.click("#camera")
+    while int(page.get_attribute("#answers", "data-pictures")) < 5:
+        page.wait_for_timeout(50)
+    said["camera"] = [page.inner_text("#camera"), page.is_visible("#video"), page.inner_text("#status")]
+    page.click("#camera")
+    page.wait_for_selector("#int8[data-ms]")
+    page.wait_for_selector("#again:enabled")
+    said["after"] = [page.inner_text("#camera"), page.is_visible("#video")]
+    said["how"] = page.inner_text("#how")
+    page.goto(Path(folder, "index.html").as_uri())
+    page.wait_for_selector("#status.bad")
+    said["file"] = page.inner_text("#status")
+    print(json.dumps(said))
+"""
+
+
+def test_in_a_real_browser_every_way_in_works_and_what_is_no_picture_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real_targets(monkeypatch, chromium=True)
+    folder = write(tmp_path / "page").folder
+    small = np.random.default_rng(0).integers(0, 256, (3, 3, 3), np.uint8)
+    image = Image.fromarray(small).resize((48, 40), Image.Resampling.NEAREST)
+    image.save(tmp_path / "picture.png")
+    said = visit(folder, tmp_path, [folder, tmp_path / "picture.png"], script=WAYS)
+    session = reference_session((BUNDLE / "float.onnx").read_bytes(), model_name="float.onnx")
+    here = session.run(feed(to_rgb(image, 32, 32)[None], session.input))[0]
+    for there in said["logits"]:  # type: ignore[attr-defined]
+        np.testing.assert_allclose(there, here, rtol=0, atol=1e-4)
+    bad = said["bad"]
+    assert isinstance(bad, list)
+    text_dropped, text_pasted, torn = bad
+    assert text_dropped == text_pasted
+    assert "no picture in that" in text_dropped
+    assert "not a picture this browser can read" in torn
+    assert said["camera"] == ["Stop the camera", True, ""]
+    assert said["after"] == ["Use the camera", False]
+    assert "It knows 10 things" in str(said["knows"])
+    assert "airplane, automobile" in str(said["knows"])
+    assert "95 % interval" in str(said["how"])
+    assert "opened as a file" in str(said["file"])
+    assert "edgecnn demo-page --serve" in str(said["file"])
+
+
+def visit(folder: Path, tmp_path: Path, pictures: list[Path], *, script: str = VISIT) -> dict[str, object]:
+    place = tmp_path / "visit.py"
+    place.write_text(script)
     with page_server(folder) as server:
         server.start()
-        command = [sys.executable, "-S", str(script), WASM_ISOLATED.program, server.address, *map(str, pictures)]
+        command = [sys.executable, "-S", str(place), WASM_ISOLATED.program, server.address, *map(str, pictures)]
         environment = {**os.environ, **WASM_ISOLATED.environment()}
         done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, env=environment)
         server.shutdown()

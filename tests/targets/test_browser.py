@@ -8,16 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgecnn.errors import ExitCode, StageError, TargetError
+from edgecnn.errors import ExitCode, StageError, TargetError, UsageError
 from edgecnn.progress import SILENT
-from edgecnn.targets import TARGETS, browser, install_web, reference_session, running
-from edgecnn.targets.browser import VARIABLE, WASM_ISOLATED, WASM_PLAIN, Chromium
+from edgecnn.targets import TARGETS, browser, install_web, reference_session, require_clock, running
+from edgecnn.targets.browser import VARIABLE, WASM_ISOLATED, WASM_PLAIN, WEBGPU_PAGE, Chromium
 from edgecnn.targets.native import CPU_PROVIDER
 from edgecnn.targets.worker_session import WorkerSession
-from tests.graphs import small_cnn
+from tests.graphs import make_model, node, small_cnn
 from tests.web import fake_program, real_targets
 
 DATA = small_cnn().SerializeToString()
+#: What a page's WebGPU says of its adapter.
+SOFTWARE_GPU = {"vendor": "google", "architecture": "swiftshader", "description": "", "software": True}
+REAL_GPU = {"vendor": "nvidia", "architecture": "hopper", "description": "", "software": False}
 X = np.random.default_rng(0).random((4, 3, 8, 8), np.float32)
 SEEN = {"versions": {"onnxruntime-web": "1.30.0"}, "isolated": True, "gpu": None, "cpu": "A CPU"}
 
@@ -79,10 +82,14 @@ def test_a_named_browser_that_does_not_exist_is_said(monkeypatch: pytest.MonkeyP
         (WASM_ISOLATED, {"versions": {"onnxruntime-web": "1.29.0"}}, "expected onnxruntime-web 1.30.0, found 1.29.0"),
         (WASM_ISOLATED, {"isolated": False}, "expected a page that is cross-origin isolated"),
         (WASM_PLAIN, {}, "expected a page that is not cross-origin isolated"),
+        (WEBGPU_PAGE, {}, "Chromium found no WebGPU adapter, expected swiftshader"),
+        (WEBGPU_PAGE, {"gpu": REAL_GPU}, "expected the WebGPU adapter swiftshader, .*, found nvidia hopper$"),
+        (WEBGPU_PAGE, {"gpu": {**SOFTWARE_GPU, "software": False}}, "found google swiftshader$"),
+        (WEBGPU_PAGE, {"gpu": dict.fromkeys(REAL_GPU, "")}, "found one that tells no name$"),
     ],
 )
 def test_another_page_than_asked_for_is_refused(runtime: Chromium, changes: dict[str, object], words: str) -> None:
-    assert words in str(runtime.differs({**SEEN, **changes}))
+    assert re.search(words, str(runtime.differs({**SEEN, **changes})))
 
 
 def test_the_record_says_how_the_page_was_served_and_timed() -> None:
@@ -91,6 +98,23 @@ def test_the_record_says_how_the_page_was_served_and_timed() -> None:
         "A CPU, WebAssembly in Chromium, cross-origin isolated, timed in blocks of 50 calls"
     )
     assert "not cross-origin isolated" in WASM_PLAIN.cpu(SEEN)
+
+
+def test_the_record_of_a_gpu_in_software_says_so_and_nothing_of_time() -> None:
+    seen = {**SEEN, "gpu": SOFTWARE_GPU}
+    assert WEBGPU_PAGE.differs(seen) is None
+    assert WEBGPU_PAGE.cpu(seen) == (
+        "swiftshader, a GPU in software, on A CPU, WebGPU in Chromium, cross-origin isolated"
+    )
+    with pytest.raises(UsageError, match="webgpu@chromium: is simulated"):
+        require_clock("webgpu@chromium")
+
+
+def test_the_page_with_webgpu_is_set_up_beside_the_one_without(tmp_path: Path) -> None:
+    assert WEBGPU_PAGE.package.folder == tmp_path / "cache" / "targets" / "onnxruntime-web-1.30.0-webgpu"
+    assert WASM_PLAIN.package.folder == tmp_path / "cache" / "targets" / "onnxruntime-web-1.30.0"
+    words = WEBGPU_PAGE.command()
+    assert words[-3:] == ["isolated", "--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"]
 
 
 def test_its_python_sees_only_its_own_packages(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,6 +138,41 @@ def test_the_real_browser_answers_as_this_process_does(name: str, monkeypatch: p
         assert len(np.unique(times_us)) <= 2, "a block of 50, and one of 10"
         assert (times_us > 0).all()
     assert TARGETS[name].clock == "measured"
+
+
+def two_layers(*, rounded: bool) -> bytes:
+    """Return a network whose second convolution reads 6 channels, where channels last go wrong in WebGPU."""
+    rng = np.random.default_rng(0)
+    pair = [
+        node("QuantizeLinear", ["pool", "step", "zero_point"], ["rounded"]),
+        node("DequantizeLinear", ["rounded", "step", "zero_point"], ["stepped"]),
+    ]
+    nodes = [
+        node("Conv", ["x", "w1"], ["conv1"]),
+        node("Relu", ["conv1"], ["relu"]),
+        node("MaxPool", ["relu"], ["pool"], kernel_shape=[2, 2]),
+        *(pair if rounded else []),
+        node("Conv", ["stepped" if rounded else "pool", "w2"], ["conv2"]),
+        node("Flatten", ["conv2"], ["y"]),
+    ]
+    weights = {"w1": rng.normal(size=(6, 3, 3, 3)), "w2": rng.normal(size=(8, 6, 3, 3))}
+    return make_model(nodes, {**weights, "step": np.float32(0.05), "zero_point": np.uint8(3)}).SerializeToString()
+
+
+@pytest.mark.parametrize("model", [two_layers(rounded=False), two_layers(rounded=True)], ids=["float", "int8"])
+def test_webgpu_in_the_real_browser_runs_every_node_and_answers_as_this_process_does(
+    model: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real_targets(monkeypatch, chromium=True)
+    if reason := WEBGPU_PAGE.why_not():
+        pytest.skip(reason)
+    with running("webgpu@chromium", model, model_name="model.onnx") as there:
+        assert isinstance(there, WorkerSession)
+        assert set(there.nodes_by_provider) == {"WebGpuExecutionProvider"}
+        here = reference_session(model, model_name="model.onnx").run(X)
+        np.testing.assert_allclose(there.run(X), here, rtol=1e-4, atol=1e-5)
+        assert there.machine.cpu.startswith("swiftshader, a GPU in software, on ")
+        assert there.clock == "simulated"
 
 
 def test_a_killed_worker_takes_the_browser_with_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,8 +23,9 @@ export class Asked {
     if (!name) throw new Error(`onnxruntime-web has no ${header.provider}`);
     this.ort.env.wasm.numThreads = 1;
     this.ort.env.wasm.simd = true;
+    const told = header.provider_options ?? {}, provider = Object.keys(told).length ? { name, ...told } : name;
     const create = (level) =>
-      this.ort.InferenceSession.create(bytes, { executionProviders: [name], logSeverityLevel: level });
+      this.ort.InferenceSession.create(bytes, { executionProviders: [provider], logSeverityLevel: level });
     const [loud, lines] = await this.heard(() => create(SAYS_ALL));
     await loud.release();
     const found = placement(lines);

@@ -38,7 +38,10 @@ window.answered = async (header) => {
   return told;
 };
 
+/** Return what WebGPU says of its adapter, or null where there is none. */
 async function adapter() {
-  const found = await navigator.gpu?.requestAdapter();
-  return found ? [found.info?.vendor, found.info?.architecture, found.info?.description].filter(Boolean).join(" ") : null;
+  const info = (await navigator.gpu?.requestAdapter())?.info;
+  if (!info) return null;
+  return { vendor: info.vendor, architecture: info.architecture, description: info.description,
+    software: info.isFallbackAdapter === true };
 }

@@ -20,6 +20,8 @@ export function placement(lines) {
     if (placed) {
       provider = placed[1];
       nodes[provider] = (nodes[provider] ?? 0) + Number(placed[2]);
+    } else if (node && provider && node[1].startsWith("Memcpy")) {
+      nodes[provider] -= 1; // a copy between two providers is no node of the model
     } else if (node && provider) {
       operators[provider] ??= {};
       operators[provider][node[1]] = (operators[provider][node[1]] ?? 0) + 1;

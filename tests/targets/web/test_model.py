@@ -26,9 +26,46 @@ def test_placement_is_read_from_lines_of_both_kinds() -> None:
         "nodes": {"XnnpackExecutionProvider": 3, "CPUExecutionProvider": 1},
         "operators": {"XnnpackExecutionProvider": {"Conv": 2, "MaxPool": 1}, "CPUExecutionProvider": {"Relu": 1}},
     }
+    copies = [
+        f"{SAID} Node(s) placed on [WebGpuExecutionProvider]. Number of nodes: 3",
+        f"{SAID}  Conv (a)",
+        f"{SAID}  MemcpyFromHost (Memcpy)",
+        f"{SAID}  MemcpyToHost (Memcpy_token_2)",
+    ]
+    (found,) = answers_of(WEB / "placement.mjs", "placement", [[copies]])
+    assert found == {
+        "nodes": {"WebGpuExecutionProvider": 1},
+        "operators": {"WebGpuExecutionProvider": {"Conv": 1}},
+    }, "what is copied between providers is no node of the model"
     everything = f"{SAID} All nodes placed on [CPUExecutionProvider]. Number of nodes: 8"
     (found,) = answers_of(WEB / "placement.mjs", "placement", [[[everything]]])
     assert found == {"nodes": {"CPUExecutionProvider": 8}, "operators": {}}
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ({}, "wasm"),
+        ({"provider": "WebGpuExecutionProvider", "provider_options": {}}, "webgpu"),
+        (
+            {"provider": "WebGpuExecutionProvider", "provider_options": {"preferredLayout": "NCHW"}},
+            {"name": "webgpu", "preferredLayout": "NCHW"},
+        ),
+    ],
+)
+def test_the_provider_is_told_its_options_both_times_a_model_is_opened(
+    told: dict[str, object], expected: object
+) -> None:
+    code = f"""
+const {{ Asked }} = await import({json.dumps((WEB / "model.mjs").as_uri())});
+const seen = [], session = {{ release: async () => {{}} }};
+const InferenceSession = {{ create: async (_, options) => (seen.push(options.executionProviders), session) }};
+const heard = async (work) => [await work(), [" All nodes placed on [X]. Number of nodes: 1"]];
+const asked = new Asked({{ InferenceSession, env: {{ wasm: {{}} }} }}, heard, {{ tick_us: 5, block: 1 }});
+await asked.open({{ threads: 1, ...{json.dumps(told)} }}, new Uint8Array());
+console.log(JSON.stringify(seen));
+"""
+    assert json.loads(node(code)) == [[expected], [expected]]
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 // The two models of a bundle, run by onnxruntime-web on one thread, and timed in turns.
 import { feed } from "./preprocess.mjs";
 
-const BLOCK_MS = 15, ROUNDS = 10;
+const BLOCK_MS = 15, ROUNDS = 30;
 // A browser compiles WebAssembly twice, in haste and then well, while it runs: until then int8 takes twice as long.
 const WARM = { least_ms: 1500, most_ms: 6000, block_ms: 50, blocks: 4, within: 0.05 };
 
@@ -74,10 +74,10 @@ export async function warmed_up_ms(time_ms, breathe, now = () => performance.now
   }
 }
 
-/** Return the milliseconds a call of each classifier, timed in turns: the median over rounds of the means of blocks.
+/** Time classifiers in turns: return {times_ms, ratio}, the medians over rounds and how the first compares with the other.
  *
  * A browser's clock ticks at 5 or 100 us, so that single calls of a small network cannot be timed. */
-export async function latencies_ms(classifiers, rgb, breathe) {
+export async function measured(classifiers, rgb, breathe) {
   const feeds = classifiers.map((each) => each.feeds(rgb)), calls = [];
   for (const [index, each] of classifiers.entries()) {
     const call_ms = await warmed_up_ms((n) => each.time_ms(feeds[index], n), breathe);
@@ -89,5 +89,30 @@ export async function latencies_ms(classifiers, rgb, breathe) {
       times[index].push((await classifiers[index].time_ms(feeds[index], calls[index])) / calls[index]);
     await breathe();
   }
-  return times.map(median);
+  return { times_ms: times.map(median), ratio: speedup(times[0], times[1]) };
+}
+
+/** Return how many times as fast int8 is, from the times of rounds: the median, and a 95 % interval of it.
+ *
+ * Of n independent ratios, from the k-th least to the k-th greatest hold their median unless fewer than k of n coins
+ * fall on one side; k is the greatest that leaves this to 5 % (the interval of the sign test). */
+export function speedup(float_ms, int8_ms) {
+  const ratios = float_ms.map((ms, round) => ms / int8_ms[round]).sort((a, b) => a - b), n = ratios.length;
+  let k = 0;
+  for (let term = 2 ** -n, missed = 2 * term; missed <= 0.05 && 2 * k < n; missed += 2 * term) {
+    k++;
+    term *= (n - k + 1) / k;
+  }
+  const outermost = Math.max(k, 1) - 1;
+  return { rounds: n, median: median(ratios), low: ratios[outermost], high: ratios[n - 1 - outermost] };
+}
+
+/** Say in words what a speed-up and its interval say: not which is faster, where they do not say it. */
+export function compared({ median, low, high }) {
+  const within = (a, b) => `(95 % interval ${a.toFixed(2)} to ${b.toFixed(2)})`;
+  if (low > 1) return `In this browser int8 is ${median.toFixed(2)} times as fast as float ${within(low, high)}.`;
+  if (high < 1)
+    return `In this browser int8 takes ${(1 / median).toFixed(2)} times as long as float ${within(1 / high, 1 / low)}.`;
+  return `Which is faster cannot be told from this measurement: int8 is ${low.toFixed(2)} to ${high.toFixed(2)} times as ` +
+    "fast as float (95 % interval). On a busy device, measure again.";
 }

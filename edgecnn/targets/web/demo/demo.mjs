@@ -1,9 +1,9 @@
 // The page: a picture comes in by file, drop, paste, sample or camera, and goes to both models.
-import { Classifier, latencies_ms, softmax } from "./classifier.mjs";
+import { Classifier, compared, measured, softmax } from "./classifier.mjs";
 import { toRgb } from "./preprocess.mjs";
 import * as ort from "./ort.wasm.min.mjs";
 
-const SHOWN = 5, NAMES = ["float", "int8"];
+const SHOWN = 5, MOST_LISTED = 20, NAMES = ["float", "int8"];
 const byId = (id) => document.getElementById(id);
 const breathe = () => new Promise((done) => setTimeout(done));
 // What is done last is done alone, and ends what was being done: a new picture does not wait for a measurement.
@@ -45,6 +45,7 @@ function showSeen(rgb) {
   }
   Object.assign(canvas, { width, height });
   canvas.getContext("2d").putImageData(image, 0, 0);
+  canvas.setAttribute("aria-label", `What the network sees: ${width} × ${height} pixels`);
 }
 
 function showClasses(name, logits) {
@@ -81,21 +82,20 @@ async function classify(rgb) {
 async function measure(wanted) {
   byId("again").disabled = true;
   byId("how").textContent = "Measuring…";
+  for (const name of NAMES) byId(name).querySelector(".latency").textContent ||= "…";
   const pause = async () => {
     await breathe();
     if (!wanted()) throw new Stopped();
   };
-  const times_ms = await latencies_ms(state.classifiers, state.rgb, pause);
+  const { times_ms, ratio } = await measured(state.classifiers, state.rgb, pause);
   for (const [index, name] of NAMES.entries()) {
     const small = Object.assign(document.createElement("small"), { textContent: " a picture" });
     byId(name).querySelector(".latency").replaceChildren(`${shown(times_ms[index])} ms`, small);
     byId(name).dataset.ms = times_ms[index];
   }
-  const ratio = times_ms[0] / times_ms[1];
-  const word = Math.abs(ratio - 1) < 0.05 ? "as fast as float" : ratio > 1 ? `${ratio.toFixed(2)} times as fast as float` : `slower than float, it takes ${(1 / ratio).toFixed(2)} times as long`;
   const tick = crossOriginIsolated ? "5 µs, the page is cross-origin isolated" : "100 µs, the page is not cross-origin isolated";
-  byId("how").textContent = `In this browser int8 is ${word}. One thread, WebAssembly; float and int8 in turns, the ` +
-    `median of 10 blocks of calls each, for the browser's clock ticks at ${tick}.`;
+  byId("how").textContent = `${compared(ratio)} One thread, WebAssembly; float and int8 in turns after a warm-up, the ` +
+    `median of ${ratio.rounds} blocks of calls each, for the browser's clock ticks at ${tick}.`;
   byId("again").disabled = false;
 }
 
@@ -103,7 +103,7 @@ const shown = (ms) => (ms >= 100 ? ms.toFixed(0) : ms >= 10 ? ms.toFixed(1) : ms
 
 /** Take a picture from a file or an <img>, and say what is no picture. */
 function take(source) {
-  if (!source) return;
+  if (!source) return say("There is no picture in that. Drop or paste a picture itself, not its address or a text.", true);
   stopCamera();
   next(async (wanted) => {
     let picture;
@@ -175,6 +175,8 @@ function listen() {
 function showAbout() {
   const { about } = state;
   byId("network").textContent = `${about.network} · ${about.width} × ${about.height} · ${about.classes.length} classes`;
+  byId("knows").textContent = about.classes.length > MOST_LISTED ? "" :
+    `It knows ${about.classes.length} things and answers one of them, whatever it is shown: ${about.classes.join(", ")}.`;
   byId("rule").textContent = `Every picture is brought to the network's size first: ${about.resize}.`;
   for (const model of about.models) {
     const right = model.top1 === null ? "" : `, right for ${(100 * model.top1).toFixed(2)} % of ${model.n.toLocaleString("en")} test pictures`;
