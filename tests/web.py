@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from edgecnn.targets import npm
+from edgecnn.targets import node_program, npm
 from edgecnn.targets.browser import WASM_ISOLATED
 
 #: A cache folder in which ``edgecnn targets install`` was run: tests of the real targets need it, and no network.
 SET_UP = "EDGECNN_TEST_TARGETS"
 WEB = Path(npm.__file__).parent / "web"
 
-needs_node = pytest.mark.skipif(npm.node_missing() is not None, reason=f"{npm.node_missing()}")
+needs_node = pytest.mark.skipif(node_program.node_missing() is not None, reason=f"{node_program.node_missing()}")
 
 
 def fake_program(folder: Path, name: str, script: str) -> Path:
@@ -33,7 +33,7 @@ def real_targets(monkeypatch: pytest.MonkeyPatch, *, chromium: bool = False) -> 
     if place is None:
         pytest.skip(f"no targets are set up for tests: export {SET_UP}=CACHE after edgecnn targets install wasm")
     monkeypatch.setenv("EDGECNN_CACHE", place)
-    reason = npm.node_missing() or npm.WASM.why_not() or (WASM_ISOLATED.why_not() if chromium else None)
+    reason = node_program.node_missing() or npm.WASM.why_not() or (WASM_ISOLATED.why_not() if chromium else None)
     if reason:
         pytest.skip(reason)
 

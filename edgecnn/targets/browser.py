@@ -1,7 +1,6 @@
 """onnxruntime-web in a real Chromium: Debian's, or one that is named, driven by playwright without a download."""
 
 import functools
-import importlib.metadata
 import os
 import re
 import shutil
@@ -11,9 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgecnn.errors import TargetError
-from edgecnn.targets.debian import call
 from edgecnn.targets.npm import WASM, NpmPackage
+from edgecnn.targets.pip import install_into
 from edgecnn.targets.sysroot import targets_folder
 from edgecnn.targets.worker import Header
 
@@ -83,16 +81,9 @@ def fetch_driver(root: Path) -> None:
     Raises:
         TargetError: there is no pip, or it does not reach its index.
     """
-    try:
-        importlib.metadata.version("pip")
-    except importlib.metadata.PackageNotFoundError as error:
-        raise TargetError(
-            f"{sys.executable} has no pip, which fetches playwright.",
-            next_step=f"{sys.executable} -m ensurepip, then the same command again",
-        ) from error
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check", "--no-deps"]
-    call(
-        [*pip, "--only-binary=:all:", "--target", str(root), *(f"{name}=={found}" for name, found in _DRIVER.items())],
+    install_into(
+        root,
+        [f"{name}=={found}" for name, found in _DRIVER.items()],
         what=f"playwright {_DRIVER['playwright']}",
         next_step="see whether pip reaches its index here, then the same command again",
     )

@@ -18,20 +18,20 @@ from edgecnn.targets.browser import (
 from edgecnn.targets.building import build_beside
 from edgecnn.targets.debian import install_package
 from edgecnn.targets.node import NodeRuntime
-from edgecnn.targets.npm import NODE_REMEDY, NpmPackage, node_missing
+from edgecnn.targets.node_program import provide_node
+from edgecnn.targets.npm import NpmPackage
 from edgecnn.targets.runtime import Runtime
 from edgecnn.targets.worker_process import WorkerProcess
 from edgecnn.targets.worker_session import greet
 
 
 def install_node(runtime: NodeRuntime, progress: Progress, force: bool) -> None:
-    """Fetch a package for Node and start the worker with it once.
+    """Fetch a Node if there is none that will do, and a package for it, and start the worker with it once.
 
     Raises:
-        TargetError: Node or npm is missing or too old, npm does not reach its registry, or the worker does not start.
+        TargetError: pip or npm does not reach its registry, or the worker does not start.
     """
-    if reason := node_missing():
-        raise TargetError(f"{runtime.title}: {reason}.", next_step=NODE_REMEDY)
+    provide_node(progress, force=force)
     fetch(runtime.package, progress, force=force, prove=lambda root: start(runtime.command_in(root), runtime))
 
 
@@ -45,6 +45,8 @@ def install_chromium(runtime: Chromium, progress: Progress, force: bool) -> None
         install_package(PACKAGE, missing=str(chromium_missing()), remedy=REMEDY, progress=progress)
     if reason := chromium_missing():
         raise TargetError(f"{runtime.title}: {reason}.", next_step=REMEDY)
+    if force or runtime.package.why_not():
+        provide_node(progress, force=force)  # npm runs on it; a browser does not
     fetch(runtime.package, progress, force=force)
 
     def build(root: Path, scratch: Path) -> None:

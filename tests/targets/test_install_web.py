@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from edgecnn.errors import ExitCode, TargetError
+from edgecnn.targets import node_program
 from edgecnn.targets.building import alone
 from edgecnn.targets.install import install_target
 from edgecnn.targets.npm import WASM, NpmPackage
@@ -61,12 +62,20 @@ def test_what_does_not_start_leaves_nothing(fetched: list[Path], monkeypatch: py
     assert list(WASM.folder.parent.iterdir()) == []
 
 
-def test_without_node_nothing_is_fetched(fetched: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_node_and_without_pip_no_package_is_fetched(
+    fetched: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_pip(*_: object, **__: object) -> None:
+        raise TargetError("Node: pip failed (no network).", next_step="see whether pip reaches its index here")
+
     monkeypatch.setattr("shutil.which", lambda name: None)
-    with pytest.raises(TargetError, match="WebAssembly in Node: node is not on PATH") as caught:
-        install_target("wasm")
-    assert "apt-get install nodejs npm" in caught.value.next_step
+    monkeypatch.setattr(node_program, "install_into", no_pip)
+    for name in ("wasm", "xnnpack"):
+        with pytest.raises(TargetError, match="no network") as caught:
+            install_target(name)
+        assert caught.value.exit_code == ExitCode.TARGET_UNAVAILABLE
     assert fetched == []
+    assert list(WASM.folder.parent.iterdir()) == []
 
 
 @needs_node
