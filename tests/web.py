@@ -15,6 +15,20 @@ from edgecnn.targets.browser import WASM_ISOLATED
 SET_UP = "EDGECNN_TEST_TARGETS"
 WEB = Path(npm.__file__).parent / "web"
 
+
+def offer_node() -> None:
+    """Put the Node that scripts/targets fetched on PATH where none there will do: the tests start ``node`` by its name.
+
+    To be called before tests are collected, and before they get a cache of their own.
+    """
+    if (place := os.environ.get(SET_UP)) is None or node_program.system_node_missing() is None:
+        return
+    programs = Path(place) / "targets" / node_program.own_folder().name / "bin"
+    if (programs / "node").is_file():
+        os.environ["PATH"] = f"{programs}{os.pathsep}{os.environ['PATH']}"
+
+
+offer_node()
 needs_node = pytest.mark.skipif(node_program.node_missing() is not None, reason=f"{node_program.node_missing()}")
 
 
