@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgecnn.targets.node_program import find_node, node_missing
 from edgecnn.targets.npm import WASM, NpmPackage
 from edgecnn.targets.pip import install_into
 from edgecnn.targets.sysroot import targets_folder
@@ -87,6 +88,8 @@ def fetch_driver(root: Path) -> None:
         what=f"playwright {_DRIVER['playwright']}",
         next_step="see whether pip reaches its index here, then the same command again",
     )
+    # 150 MB, and needs libatomic, which not every system has; the Node that runs models drives the browser, too.
+    (root / "playwright" / "driver" / "node").unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +135,7 @@ class Chromium:
 
     def why_not(self) -> str | None:
         """Return why it cannot run here, or None if it can."""
-        return chromium_missing() or driver_missing() or self.package.why_not()
+        return chromium_missing() or driver_missing() or self.package.why_not() or node_missing()
 
     def command(self) -> list[str]:
         """Return what starts the worker; call it only where :meth:`why_not` is None."""
@@ -145,8 +148,13 @@ class Chromium:
 
     def environment(self) -> Mapping[str, str]:
         """Return the worker's environment: this process's, with playwright for its only package."""
+        return self.environment_in(driver_folder())
+
+    def environment_in(self, driver: Path) -> Mapping[str, str]:
+        """Return the worker's environment, with playwright at another place: where it is being made."""
         own = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "NODE_"))}
-        return own | {"PYTHONPATH": str(driver_folder()), "PYTHONDONTWRITEBYTECODE": "1"}
+        told = {"PYTHONPATH": str(driver), "PYTHONDONTWRITEBYTECODE": "1"}
+        return own | told | {"PLAYWRIGHT_NODEJS_PATH": find_node() or "node"}
 
     def differs(self, seen: Header) -> str | None:
         """Return how what the worker says of itself is not what was asked for, or None."""
