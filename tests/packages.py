@@ -20,6 +20,7 @@ from edgecnn.pipeline.package import CALLERS
 from edgecnn.targets import reference_session
 from edgecnn.targets.session import Feed
 from tests.graphs import make_model, node, small_cnn
+from tests.web import offer_node
 
 ROOT = Path(__file__).resolve().parent.parent
 #: Where scripts/setup --dev puts what callers in other languages need.
@@ -50,6 +51,7 @@ def _has(folder: Path, name: str) -> bool:
     return tuple(map(int, found.split(".")[:2])) >= _OLDEST_WEB
 
 
+offer_node()
 HEADERS, NODE_FOLDER = find_headers(), find_node_folder()  # before the tests get a cache of their own
 needs_cpp = pytest.mark.skipif(
     HEADERS is None or shutil.which("g++") is None or not LIBRARY.is_file(),

@@ -8,14 +8,28 @@ from pathlib import Path
 
 import pytest
 
-from edgecnn.targets import npm
+from edgecnn.targets import node_program, npm
 from edgecnn.targets.browser import WASM_ISOLATED
 
 #: A cache folder in which ``edgecnn targets install`` was run: tests of the real targets need it, and no network.
 SET_UP = "EDGECNN_TEST_TARGETS"
 WEB = Path(npm.__file__).parent / "web"
 
-needs_node = pytest.mark.skipif(npm.node_missing() is not None, reason=f"{npm.node_missing()}")
+
+def offer_node() -> None:
+    """Put the Node that scripts/targets fetched on PATH where none there will do: the tests start ``node`` by its name.
+
+    To be called before tests are collected, and before they get a cache of their own.
+    """
+    if (place := os.environ.get(SET_UP)) is None or node_program.system_node_missing() is None:
+        return
+    programs = Path(place) / "targets" / node_program.own_folder().name / "bin"
+    if (programs / "node").is_file():
+        os.environ["PATH"] = f"{programs}{os.pathsep}{os.environ['PATH']}"
+
+
+offer_node()
+needs_node = pytest.mark.skipif(node_program.node_missing() is not None, reason=f"{node_program.node_missing()}")
 
 
 def fake_program(folder: Path, name: str, script: str) -> Path:
@@ -33,7 +47,7 @@ def real_targets(monkeypatch: pytest.MonkeyPatch, *, chromium: bool = False) -> 
     if place is None:
         pytest.skip(f"no targets are set up for tests: export {SET_UP}=CACHE after edgecnn targets install wasm")
     monkeypatch.setenv("EDGECNN_CACHE", place)
-    reason = npm.node_missing() or npm.WASM.why_not() or (WASM_ISOLATED.why_not() if chromium else None)
+    reason = node_program.node_missing() or npm.WASM.why_not() or (WASM_ISOLATED.why_not() if chromium else None)
     if reason:
         pytest.skip(reason)
 

@@ -1,7 +1,6 @@
 """onnxruntime-web in a real Chromium: Debian's, or one that is named, driven by playwright without a download."""
 
 import functools
-import importlib.metadata
 import os
 import re
 import shutil
@@ -12,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgecnn.errors import TargetError
-from edgecnn.targets.debian import call
 from edgecnn.targets.float_rounding import round_in_float
+from edgecnn.targets.node_program import find_node, node_missing
 from edgecnn.targets.npm import WASM, WEBGPU, NpmPackage
+from edgecnn.targets.pip import install_into
 from edgecnn.targets.sysroot import targets_folder
 from edgecnn.targets.worker import Header
 
@@ -93,19 +92,14 @@ def fetch_driver(root: Path) -> None:
     Raises:
         TargetError: there is no pip, or it does not reach its index.
     """
-    try:
-        importlib.metadata.version("pip")
-    except importlib.metadata.PackageNotFoundError as error:
-        raise TargetError(
-            f"{sys.executable} has no pip, which fetches playwright.",
-            next_step=f"{sys.executable} -m ensurepip, then the same command again",
-        ) from error
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check", "--no-deps"]
-    call(
-        [*pip, "--only-binary=:all:", "--target", str(root), *(f"{name}=={found}" for name, found in _DRIVER.items())],
+    install_into(
+        root,
+        [f"{name}=={found}" for name, found in _DRIVER.items()],
         what=f"playwright {_DRIVER['playwright']}",
         next_step="see whether pip reaches its index here, then the same command again",
     )
+    # 150 MB, and needs libatomic, which not every system has; the Node that runs models drives the browser, too.
+    (root / "playwright" / "driver" / "node").unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,7 +147,7 @@ class Chromium:
 
     def why_not(self) -> str | None:
         """Return why it cannot run here, or None if it can."""
-        return chromium_missing() or driver_missing() or self.package.why_not()
+        return chromium_missing() or driver_missing() or self.package.why_not() or node_missing()
 
     def command(self) -> list[str]:
         """Return what starts the worker; call it only where :meth:`why_not` is None."""
@@ -166,8 +160,13 @@ class Chromium:
 
     def environment(self) -> Mapping[str, str]:
         """Return the worker's environment: this process's, with playwright for its only package."""
+        return self.environment_in(driver_folder())
+
+    def environment_in(self, driver: Path) -> Mapping[str, str]:
+        """Return the worker's environment, with playwright at another place: where it is being made."""
         own = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "NODE_"))}
-        return own | {"PYTHONPATH": str(driver_folder()), "PYTHONDONTWRITEBYTECODE": "1"}
+        told = {"PYTHONPATH": str(driver), "PYTHONDONTWRITEBYTECODE": "1"}
+        return own | told | {"PLAYWRIGHT_NODEJS_PATH": find_node() or "node"}
 
     def differs(self, seen: Header) -> str | None:
         """Return how what the worker says of itself is not what was asked for, or None."""

@@ -1,6 +1,5 @@
 """Setting up a Python environment: pinned packages, tried on a small model, whole or not at all."""
 
-import importlib.metadata
 import sys
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from edgecnn.progress import Progress
 from edgecnn.targets import TARGETS, Target
 from edgecnn.targets.building import build_beside
 from edgecnn.targets.debian import call
+from edgecnn.targets.pip import require_pip
 from edgecnn.targets.python_environment import PythonEnvironment, damaged, python_in, write_record
 from edgecnn.targets.worker_session import WorkerSession
 
@@ -73,21 +73,6 @@ def _fetch(environment: PythonEnvironment, root: Path) -> None:
                 next_step="free some space, then run the same command again",
             ) from error
         raise
-
-
-def require_pip() -> None:
-    """Raise if this Python has no pip.
-
-    Raises:
-        TargetError: it has none.
-    """
-    try:
-        importlib.metadata.version("pip")  # looking for its module would set off setuptools' hooks
-    except importlib.metadata.PackageNotFoundError as error:
-        raise TargetError(
-            f"{sys.executable} has no pip, which fetches the packages.",
-            next_step=f"{sys.executable} -m ensurepip, then the same command again",
-        ) from error
 
 
 def _prove(name: str, row: Target, environment: PythonEnvironment, root: Path) -> None:

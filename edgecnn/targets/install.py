@@ -14,10 +14,11 @@ from edgecnn.targets.browser import Chromium
 from edgecnn.targets.building import alone, build_beside, remove_unfinished
 from edgecnn.targets.debian import ForeignPackages, call, install_package
 from edgecnn.targets.emulator import ARM64, PACKAGE, EmulatedCpu
-from edgecnn.targets.environment_install import install_environment, require_pip
+from edgecnn.targets.environment_install import install_environment
 from edgecnn.targets.install_web import install_chromium, install_node
 from edgecnn.targets.instructions import InstructionCounter
 from edgecnn.targets.node import NodeRuntime
+from edgecnn.targets.pip import require_pip
 from edgecnn.targets.python_environment import PythonEnvironment
 from edgecnn.targets.qemu_user import find_qemu, install_qemu
 from edgecnn.targets.qemu_user import folder as qemu_folder

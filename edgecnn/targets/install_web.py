@@ -1,6 +1,6 @@
 """Setting up Node's packages and the browser that is driven."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from edgecnn.errors import TargetError
@@ -18,21 +18,25 @@ from edgecnn.targets.browser import (
 from edgecnn.targets.building import build_beside
 from edgecnn.targets.debian import install_package
 from edgecnn.targets.node import NodeRuntime
-from edgecnn.targets.npm import NODE_REMEDY, NpmPackage, node_missing
+from edgecnn.targets.node_program import provide_node
+from edgecnn.targets.npm import NpmPackage
 from edgecnn.targets.runtime import Runtime
 from edgecnn.targets.worker_process import WorkerProcess
 from edgecnn.targets.worker_session import greet
 
 
 def install_node(runtime: NodeRuntime, progress: Progress, force: bool) -> None:
-    """Fetch a package for Node and start the worker with it once.
+    """Fetch a Node if there is none that will do, and a package for it, and start the worker with it once.
 
     Raises:
-        TargetError: Node or npm is missing or too old, npm does not reach its registry, or the worker does not start.
+        TargetError: pip or npm does not reach its registry, or the worker does not start.
     """
-    if reason := node_missing():
-        raise TargetError(f"{runtime.title}: {reason}.", next_step=NODE_REMEDY)
-    fetch(runtime.package, progress, force=force, prove=lambda root: start(runtime.command_in(root), runtime))
+    provide_node(progress, force=force)
+
+    def prove(root: Path) -> None:
+        start(runtime.command_in(root), runtime, runtime.environment())
+
+    fetch(runtime.package, progress, force=force, prove=prove)
 
 
 def install_chromium(runtime: Chromium, progress: Progress, force: bool) -> None:
@@ -45,15 +49,22 @@ def install_chromium(runtime: Chromium, progress: Progress, force: bool) -> None
         install_package(PACKAGE, missing=str(chromium_missing()), remedy=REMEDY, progress=progress)
     if reason := chromium_missing():
         raise TargetError(f"{runtime.title}: {reason}.", next_step=REMEDY)
+    provide_node(progress, force=force)
     fetch(runtime.package, progress, force=force)
 
     def build(root: Path, scratch: Path) -> None:
         progress.say("fetching playwright with pip")
         fetch_driver(root)
+        prove(root)
 
-    build_beside(driver_folder(), build, whole=lambda: driver_missing() is None, force=force)
-    progress.say(f"starting {runtime.title}")
-    start(runtime.command(), runtime)
+    def prove(driver: Path) -> None:
+        progress.say(f"starting {runtime.title}")
+        start(runtime.command(), runtime, runtime.environment_in(driver))
+
+    if force or driver_missing():
+        build_beside(driver_folder(), build, whole=lambda: driver_missing() is None, force=force)
+    else:
+        prove(driver_folder())
 
 
 def fetch(
@@ -70,9 +81,9 @@ def fetch(
     build_beside(package.folder, build, whole=lambda: package.why_not() is None, force=force)
 
 
-def start(command: list[str], runtime: Runtime) -> None:
+def start(command: list[str], runtime: Runtime, environment: Mapping[str, str]) -> None:
     """Start a worker, which loads its library, and see that it is the one that was asked for."""
-    worker = WorkerProcess(command, environment=runtime.environment(), name=runtime.title)
+    worker = WorkerProcess(command, environment=environment, name=runtime.title)
     try:
         greet(worker, runtime, runtime.title)
     except TargetError as error:

@@ -1,13 +1,13 @@
 """onnxruntime-web in Node: WebAssembly as in a browser, without one."""
 
 import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgecnn.targets.lowered import lower
-from edgecnn.targets.npm import WASM, XNNPACK, NpmPackage, node_missing
+from edgecnn.targets.node_program import find_node, node_missing
+from edgecnn.targets.npm import WASM, XNNPACK, NpmPackage
 from edgecnn.targets.worker import Header
 
 WORKER = Path(__file__).parent / "web" / "node_worker.mjs"
@@ -39,8 +39,8 @@ class NodeRuntime:
 
     @property
     def program(self) -> str:
-        """Node's path, or its name where it is not on PATH."""
-        return shutil.which("node") or "node"
+        """Node's path, or its name where there is none."""
+        return find_node() or "node"
 
     def why_not(self) -> str | None:
         """Return why it cannot run here, or None if it can."""

@@ -1,22 +1,18 @@
-"""npm packages by exact version and SHA-512, and the Node that runs them."""
+"""npm packages by exact version and SHA-512."""
 
-import functools
 import json
-import re
 import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgecnn.errors import TargetError
 from edgecnn.targets.debian import call
+from edgecnn.targets.node_program import NODE_REMEDY, find_npm
 from edgecnn.targets.sysroot import targets_folder
 
-#: The oldest Node that is tried: it has WebAssembly SIMD, and reads modules.
-OLDEST_NODE = 20
-NODE_REMEDY = f"install Node {OLDEST_NODE} or newer with npm, on Debian as root: apt-get install nodejs npm"
 #: package.json and package-lock.json of each; a lock without addresses, npm finds the registry that is set up.
 PACKAGES = Path(__file__).parent / "web" / "packages"
+_AGAIN = "see whether npm ping reaches its registry here, then the same command again"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,23 +63,24 @@ class NpmPackage:
         Raises:
             TargetError: npm is not here, does not reach its registry, or what it found has another SHA-512.
         """
-        if shutil.which("npm") is None:
-            raise TargetError("npm is not on PATH.", next_step=NODE_REMEDY)
+        npm = find_npm()
+        if npm is None:
+            raise TargetError("npm is not on PATH with a Node that will do.", next_step=NODE_REMEDY)
         project = scratch / "npm"
         shutil.copytree(PACKAGES / self.name, project)
         # No script of a package is run, and npm's own cache is not asked to trust anything.
-        words = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error", f"--prefix={project}"]
+        words = [*npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error", f"--prefix={project}"]
         call(
             words,
             what=f"{self.package} {self.version}",
-            next_step="see whether npm ping reaches its registry here, then the same command again",
+            next_step=_AGAIN,
         )
         for name in self.kept:
             self._keep(project / "node_modules" / name, self.path(name, root))
 
     def _keep(self, source: Path, place: Path) -> None:
         if not source.exists():
-            raise TargetError(f"{self.package} {self.version}: npm fetched no {source.name}.", next_step=NODE_REMEDY)
+            raise TargetError(f"{self.package} {self.version}: npm fetched no {source.name}.", next_step=_AGAIN)
         place.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
             shutil.copytree(source, place)
@@ -96,30 +93,6 @@ def locked_version(name: str, package: str) -> str:
     lock = json.loads((PACKAGES / name / "package-lock.json").read_text())
     version: str = lock["packages"][f"node_modules/{package}"]["version"]
     return version
-
-
-def node_missing() -> str | None:
-    """Return why there is no Node to run models with, or None."""
-    program = shutil.which("node")
-    if program is None:
-        return "node is not on PATH"
-    found = node_version(program)
-    major = re.match(r"v(\d+)\.", found)
-    if major is None:
-        return f"{program} --version: expected a version, found {found[:40]!r}"
-    if int(major[1]) < OLDEST_NODE:
-        return f"expected Node {OLDEST_NODE} or newer, found {found}"
-    return None
-
-
-@functools.cache
-def node_version(program: str) -> str:
-    """Return what ``node --version`` says, or why it says nothing."""
-    try:
-        done = subprocess.run([program, "--version"], capture_output=True, text=True, check=False, timeout=30)  # noqa: S603
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return str(error)
-    return done.stdout.strip()
 
 
 WASM = NpmPackage(

@@ -146,12 +146,17 @@ def write_record(root: Path) -> None:
 
 def damaged(root: Path) -> str | None:
     """Return what of an environment is missing or has another size than when it was set up, or None."""
+    if not python_in(root).exists() and (root / RECORD).is_file():
+        return "its Python is gone"
+    return changed(root)
+
+
+def changed(root: Path) -> str | None:
+    """Return which file of a folder is missing or has another size than its record says, or None."""
     try:
         files: dict[str, int] = json.loads((root / RECORD).read_text())["files"]
     except (OSError, ValueError, KeyError) as error:
         return f"{RECORD} is unreadable ({type(error).__name__})"
-    if not python_in(root).exists():
-        return "its Python is gone"
     for name, size in files.items():
         try:
             found = os.stat(root / name).st_size  # noqa: PTH116 - thousands of files, each time

@@ -185,7 +185,7 @@ def test_a_killed_worker_takes_the_browser_with_it(monkeypatch: pytest.MonkeyPat
         there._call_limit_s = 0.0
         with pytest.raises(StageError, match="no answer within 0 s"):
             there.run(X)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120  # on a machine that is busy with other tests
     while (left := started_with(mark)) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert left == []

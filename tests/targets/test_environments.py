@@ -1,5 +1,6 @@
 """The rows of Python environments; the real ones where they are set up (EDGECNN_TEST_TARGETS names the cache)."""
 
+import ctypes
 import platform
 
 import numpy as np
@@ -73,6 +74,10 @@ def test_an_integer_model_with_a_float_answer_runs_wholly_there(name: str, monke
 
 def test_a_context_binary_answers_as_the_model_it_was_made_of(monkeypatch: pytest.MonkeyPatch) -> None:
     use_installed("qnn", monkeypatch)
+    try:
+        ctypes.CDLL("libatomic.so.1")
+    except OSError:
+        pytest.skip("libQnnSystem.so needs libatomic.so.1 (as root: apt-get install libatomic1)")
     with running("qnn", MODEL, model_name="float.onnx") as there:
         assert isinstance(there, WorkerSession)
         before = there.run(X)

@@ -1,14 +1,16 @@
-"""Setting up Node's packages: with an npm that is made up, wholly or not at all."""
+"""Setting up Node's packages and the browser: with an npm and a Chromium that are made up, wholly or not at all."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from edgecnn.errors import ExitCode, TargetError
+from edgecnn.targets import browser, install_web, node_program
 from edgecnn.targets.building import alone
 from edgecnn.targets.install import install_target
 from edgecnn.targets.npm import WASM, NpmPackage
-from tests.web import fake_library, needs_node
+from tests.web import fake_library, fake_program, needs_node
 
 
 @pytest.fixture
@@ -61,12 +63,20 @@ def test_what_does_not_start_leaves_nothing(fetched: list[Path], monkeypatch: py
     assert list(WASM.folder.parent.iterdir()) == []
 
 
-def test_without_node_nothing_is_fetched(fetched: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_node_and_without_pip_no_package_is_fetched(
+    fetched: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_pip(*_: object, **__: object) -> None:
+        raise TargetError("Node: pip failed (no network).", next_step="see whether pip reaches its index here")
+
     monkeypatch.setattr("shutil.which", lambda name: None)
-    with pytest.raises(TargetError, match="WebAssembly in Node: node is not on PATH") as caught:
-        install_target("wasm")
-    assert "apt-get install nodejs npm" in caught.value.next_step
+    monkeypatch.setattr(node_program, "install_into", no_pip)
+    for name in ("wasm", "xnnpack"):
+        with pytest.raises(TargetError, match="no network") as caught:
+            install_target(name)
+        assert caught.value.exit_code == ExitCode.TARGET_UNAVAILABLE
     assert fetched == []
+    assert list(WASM.folder.parent.iterdir()) == []
 
 
 @needs_node
@@ -75,3 +85,61 @@ def test_two_at_once_do_not_mix(fetched: list[Path]) -> None:
     with alone(WASM.folder.parent), pytest.raises(TargetError, match="another edgecnn targets install is at work"):
         install_target("wasm")
     assert fetched == []
+
+
+@pytest.fixture
+def driven(fetched: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Stand in for pip and the browser too; return where playwright was each time that the browser was started."""
+    started: list[Path] = []
+
+    def fetch(root: Path, *_: object, **__: object) -> None:
+        for name in ("playwright/driver", "greenlet"):
+            (root / name).mkdir(parents=True)
+        (root / "playwright" / "driver" / "node").touch()
+
+    def start(command: list[str], runtime: object, environment: Mapping[str, str]) -> None:
+        started.append(Path(environment["PYTHONPATH"]))
+
+    monkeypatch.setattr(browser, "install_into", fetch)
+    monkeypatch.setattr(install_web, "start", start)
+    monkeypatch.setenv(browser.VARIABLE, str(fake_program(tmp_path, "chromium", "echo Chromium 156.0.1.2")))
+    return started
+
+
+@needs_node
+def test_a_browser_is_driven_by_the_node_that_runs_models(driven: list[Path]) -> None:
+    install_target("wasm@chromium")
+    assert install_target("wasm@chromium-plain").unchanged
+    assert not (browser.driver_folder() / "playwright" / "driver" / "node").exists()
+    assert browser.WASM_ISOLATED.environment()["PLAYWRIGHT_NODEJS_PATH"] == node_program.find_node()
+
+
+@needs_node
+def test_a_browser_is_started_before_what_drives_it_takes_its_place(
+    driven: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = install_web.start
+
+    def fail(*_: object) -> None:
+        raise TargetError("it ended with code 1.", next_step="x")
+
+    monkeypatch.setattr(install_web, "start", fail)
+    for _ in range(2):
+        with pytest.raises(TargetError, match="it ended with code 1"):
+            install_target("wasm@chromium")
+        assert browser.driver_missing() == "playwright 1.65.2 is not set up"
+    monkeypatch.setattr(install_web, "start", good)
+    assert not install_target("wasm@chromium").unchanged
+    assert not install_target("wasm@chromium", force=True).unchanged
+    assert len(driven) == 2
+    assert browser.driver_folder() not in driven
+    WASM.path(WASM.library).unlink()
+    install_target("wasm@chromium")
+    assert driven[2:] == [browser.driver_folder()], "playwright was there, and is not fetched again"
+
+
+@needs_node
+def test_a_browser_without_a_node_is_not_ready(driven: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    install_target("wasm@chromium")
+    monkeypatch.setattr(browser, "node_missing", lambda: "node is not on PATH")
+    assert browser.WASM_ISOLATED.why_not() == "node is not on PATH"

@@ -11,6 +11,7 @@ from edgecnn.errors import ExitCode, StageError, TargetError, UsageError
 from edgecnn.targets import TARGETS, open_session, reference_session, running
 from edgecnn.targets.native import CPU_PROVIDER
 from edgecnn.targets.node import NODE_WASM, NODE_XNNPACK, WORKER, NodeRuntime
+from edgecnn.targets.node_program import VERSION, own_node_missing
 from edgecnn.targets.worker_session import WorkerSession
 from tests.graphs import small_cnn
 from tests.web import fake_library, needs_node, real_targets
@@ -162,6 +163,20 @@ def test_the_real_library_answers_as_this_process_does(monkeypatch: pytest.Monke
         here = reference_session(DATA, model_name="float.onnx").run(X)
         np.testing.assert_allclose(there.run(X), here, rtol=1e-4, atol=1e-5)
         assert set(there.nodes_by_provider) == {CPU_PROVIDER}
+
+
+@pytest.mark.parametrize("name", ["wasm", "xnnpack"])
+def test_both_run_on_the_node_that_edgecnn_fetches(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    real_targets(monkeypatch)
+    if reason := own_node_missing():
+        pytest.skip(reason)
+    which = shutil.which
+    monkeypatch.setattr("shutil.which", lambda name, **how: None if name in ("node", "npm") else which(name, **how))
+    with running(name, DATA, model_name="float.onnx", allow_cpu_nodes=20) as there:
+        assert isinstance(there, WorkerSession)
+        assert there.machine.versions["node"] == VERSION
+        here = reference_session(DATA, model_name="float.onnx").run(X)
+        np.testing.assert_allclose(there.run(X), here, rtol=1e-4, atol=1e-5)
 
 
 def test_the_real_xnnpack_answers_each_image_of_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
