@@ -20,8 +20,8 @@ NO_MEMORY = (
 )
 LAYOUT = (
     "int8.onnx on qnn: the runtime failed there ([ONNXRuntimeError] : 1 : FAIL : Node 'node_conv2d_token_0' "
-    "OpType:Conv with domain:com.ms.internal.nhwc was inserted using the NHWC format as requested by QNNExecutionProvider, "
-    "but was not selected by that EP)."
+    "OpType:Conv with domain:com.ms.internal.nhwc was inserted using the NHWC format as requested by "
+    "QNNExecutionProvider, but was not selected by that EP)."
 )
 CHIPS = [*QNN_ON.values(), QNN]
 
