@@ -776,6 +776,7 @@ def package(
         tolerances=made.tolerances,
         conversion=made.conversion,
         checked=made.checked,
+        notes=made.notes,
     )
     if json:
         show_json(view.package_view(found))

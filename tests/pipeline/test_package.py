@@ -13,7 +13,7 @@ from onnx import ModelProto, numpy_helper
 import edgecnn
 from edgecnn.errors import BundleError, DataError, ParityError, StageError, UsageError
 from edgecnn.packaging.ort_format import OrtFiles, Platform, convert
-from edgecnn.pipeline import package as stage
+from edgecnn.pipeline import package_contents as stage
 from edgecnn.targets import ssh
 from tests.bundles import missing_target, plant, snapshot
 from tests.emulation import plant_target
@@ -86,6 +86,7 @@ def test_the_readme_names_the_exact_runtime_and_what_was_not_tested(made: edgecn
     import onnxruntime
 
     text = made.files["README.md"].decode()
+    assert f"**onnxruntime=={onnxruntime.__version__}**, execution provider `CPUExecutionProvider`" in text
     assert f"ONNX Runtime **{onnxruntime.__version__}**" in text
     assert f"pip install onnxruntime=={onnxruntime.__version__} numpy" in text
     assert text.count("**untested**") == 2
