@@ -85,7 +85,7 @@ def package(
     bundle = Bundle.open(folder)
     chosen = choose_models(bundle, target_name, row)
     place = Place(name=target_name, row=row, allow_cpu_nodes=allow_cpu_nodes)
-    contents = make_contents(chosen.models, _test_images(bundle, options), place)
+    contents = make_contents(chosen, _test_images(bundle, options), place)
     notes = (*chosen.notes, *contents.notes)
     way = _way(row, allow_cpu_nodes)
     subject = Subject(

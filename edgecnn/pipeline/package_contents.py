@@ -10,9 +10,11 @@ from edgecnn.data import Images
 from edgecnn.packaging.acceptance import Vectors, largest_difference, make_vectors
 from edgecnn.packaging.ort_format import OrtFiles, Platform, convert
 from edgecnn.pipeline.export import FLOAT_MODEL
-from edgecnn.pipeline.package_place import Place, Seen
+from edgecnn.pipeline.package_models import Chosen
+from edgecnn.pipeline.package_place import TOLERANCES, Place, Seen
 from edgecnn.pipeline.validate import choose_images
 from edgecnn.targets import reference_session
+from edgecnn.targets.placement import CPU_PROVIDER
 from edgecnn.targets.session import feed
 
 #: Of the test images, by the same seed as ``validate``; a fixed batch takes as many as fill it.
@@ -45,11 +47,11 @@ class Contents:
     notes: tuple[str, ...]
 
 
-def make_contents(models: Mapping[str, bytes], test: Images, place: Place) -> Contents:
+def make_contents(chosen: Chosen, test: Images, place: Place) -> Contents:
     """Convert and compile the models, and hold all of them against what they answer on this machine's CPU.
 
     Args:
-        models: by file name, float first.
+        chosen: the models, and what they were before they were written for the target.
         test: the test images, of which some are taken.
         place: the target.
 
@@ -58,7 +60,10 @@ def make_contents(models: Mapping[str, bytes], test: Images, place: Place) -> Co
         ParityError: a file answers otherwise than its model.
         StageError: a model cannot be converted, or gives NaN.
     """
+    models = chosen.models
     vectors = _vectors(models, test, place, N_IMAGES)
+    for name, original in chosen.originals.items():
+        _require_same(name, original, vectors[name])
     device = place.platform(models[FLOAT_MODEL])
     converted = _converted(models, place, device)
     conversion: dict[str, float | None] = {
@@ -91,9 +96,16 @@ def _converted(models: Mapping[str, bytes], place: Place, device: Platform) -> O
 
 
 def _answered(name: str, vectors: Mapping[str, Vectors], seen: Mapping[str, Seen]) -> Vectors:
+    found = vectors[_source(name)]
     if name in seen:
-        return replace(vectors[_source(name)], tolerance=seen[name].tolerance)
-    return vectors[_source(name)]
+        return replace(found, tolerance=seen[name].tolerance)
+    return _as_on_cpus(found) if name.endswith(".ort") else found
+
+
+def _as_on_cpus(vectors: Vectors) -> Vectors:
+    """Return the vectors with the tolerance between CPUs: .ort files and what is checked here run on no other."""
+    relative = TOLERANCES[CPU_PROVIDER][f"{vectors.name}.onnx" != FLOAT_MODEL]
+    return replace(vectors, tolerance=float(np.float32(relative * np.abs(vectors.logits).max())))
 
 
 def _source(name: str) -> str:
@@ -123,7 +135,13 @@ def _vectors(models: Mapping[str, bytes], test: Images, place: Place, n_images: 
 def _check_here(name: str, data: bytes, vectors: Mapping[str, Vectors]) -> float:
     """Open a converted model as a device does, and hold it against the one it was made from."""
     session = reference_session(data, model_name=name)
-    return largest_difference(session, vectors[_source(name)], what=name)
+    return largest_difference(session, _as_on_cpus(vectors[_source(name)]), what=name)
+
+
+def _require_same(name: str, original: bytes, vectors: Vectors) -> None:
+    """Refuse a model that was written for the target and became another: both run on this machine's CPU."""
+    session = reference_session(original, model_name=name)
+    largest_difference(session, _as_on_cpus(vectors), what=f"the bundle's {name}")
 
 
 def _tolerance_notes(place: Place) -> tuple[str, ...]:

@@ -14,9 +14,16 @@ from edgecnn.targets import Target
 
 @dataclass(frozen=True, kw_only=True)
 class Chosen:
-    """The models of a package by file name, float first, and what there is to say of the choice, in sentences."""
+    """The models of a package.
+
+    Attributes:
+        models: by file name, float first, as the target reads them.
+        originals: as the bundle has them.
+        notes: what there is to say of the choice, in sentences.
+    """
 
     models: Mapping[str, bytes]
+    originals: Mapping[str, bytes]
     notes: tuple[str, ...] = ()
 
 
@@ -40,10 +47,10 @@ def choose_models(bundle: Bundle, target_name: str, row: Target) -> Chosen:
     changed = [name for name, data in adapted.items() if data != found[name]]
     if changed:
         notes += (
-            f"{' and '.join(changed)}: the bundle's, written as {target_name} reads them; the same function bit for "
-            "bit on a CPU.",
+            f"{' and '.join(changed)}: the bundle's, written as {target_name} reads them; they were held against the "
+            "bundle's on the CPU.",
         )
-    return Chosen(models=adapted, notes=notes)
+    return Chosen(models=adapted, originals=found, notes=notes)
 
 
 def _int8_model(bundle: Bundle, target_name: str) -> tuple[str | None, tuple[str, ...]]:
