@@ -246,7 +246,7 @@ def with_two_layers_for_the_cpu(data: bytes) -> bytes:
     answer, last.output[0] = last.output[0], "before"
     integers = {"zero": [0], "four": [4], "eight": [8], "one": [1], "square": [1, 2, 2]}
     tensors = [numpy_helper.from_array(np.array(values, np.int64), name) for name, values in integers.items()]
-    model.graph.initializer.extend([*tensors, numpy_helper.from_array(np.float32(0), "nothing")])
+    model.graph.initializer.extend([*tensors, numpy_helper.from_array(np.zeros((), np.float32), "nothing")])
     model.graph.node.extend(
         [
             node("Slice", ["before", "zero", "four", "one"], ["a"]),
