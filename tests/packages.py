@@ -16,6 +16,7 @@ from edgecnn.bundle.locate import cache_folder
 from edgecnn.packaging import callers
 from edgecnn.packaging.acceptance import describe, make_vectors
 from edgecnn.packaging.ort_format import convert
+from edgecnn.packaging.way import Way
 from edgecnn.pipeline.package import CALLERS
 from edgecnn.targets import reference_session
 from edgecnn.targets.session import Feed
@@ -96,7 +97,8 @@ def make_package(folder: Path) -> Path:
     }
     everything = {**data, **convert(data, platform="x86").models}
     answered = {name: (model, vectors[f"{Path(name).stem}.onnx"]) for name, model in everything.items()}
-    told = describe(answered, target="cpu", provider="CPUExecutionProvider", runtime="1.32.0", labels=())
+    way = Way(provider="CPUExecutionProvider", runtime="1.32.0", requires=("onnxruntime==1.32.0",))
+    told = describe(answered, target="cpu", way=way, labels=())
     folder.mkdir()
     for name, content in {**everything, **told}.items():
         (folder / name).write_bytes(content)

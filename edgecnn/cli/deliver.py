@@ -92,6 +92,7 @@ def _show_package(made: "Package", json: bool) -> None:
         tolerances=made.tolerances,
         conversion=made.conversion,
         checked=made.checked,
+        notes=made.notes,
     )
     if json:
         show_json(package_view(found))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from edgecnn.bundle.atomic import sha256_bytes
 from edgecnn.bundle.manifest import TensorSpec
 from edgecnn.errors import ParityError, StageError
+from edgecnn.packaging.way import Way
 from edgecnn.targets.session import Feed, Session
 
 ACCEPTANCE = "acceptance.json"
@@ -115,20 +116,21 @@ def largest_difference(session: Session, vectors: Vectors, *, what: str) -> floa
 
 
 def describe(
-    models: Mapping[str, tuple[bytes, Vectors]], *, target: str, provider: str, runtime: str, labels: Sequence[str]
+    models: Mapping[str, tuple[bytes, Vectors]], *, target: str, way: Way, labels: Sequence[str]
 ) -> dict[str, bytes]:
     """Return ``acceptance.json``, the same as a table for programs that read no JSON, and the vectors' files.
 
     Args:
         models: of each model's file, its bytes and what it must answer.
         target: what the package is for.
-        provider: ONNX Runtime's name of the execution provider there.
-        runtime: version of onnxruntime that gave the answers.
+        way: how a program opens them there.
         labels: names of the classes, or none.
     """
     entries = [_entry(name, data, vectors) for name, (data, vectors) in models.items()]
-    top = {"format": FORMAT, "version": 1, "target": target, "provider": provider, "onnxruntime": runtime}
-    found = {ACCEPTANCE: _json({**top, "labels": list(labels), "models": entries}), TABLE: _table(entries)}
+    opened = [{**entry, "provider": way.provider_of(name)} for name, entry in zip(models, entries, strict=True)]
+    top = {"format": FORMAT, "version": 1, "target": target, **way.words(), "labels": list(labels)}
+    # The table is for programs that open every model on the CPU.
+    found = {ACCEPTANCE: _json({**top, "models": opened}), TABLE: _table(entries)}
     for _, vectors in models.values():
         found |= vectors.files()
     return found

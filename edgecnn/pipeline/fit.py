@@ -54,7 +54,8 @@ def fit(
         targets: providers, targets, or ``any``: what is right on every CPU.
         model: a float ONNX file to make a bundle of, with its ``int8.onnx``; None for the bundle's ``float.onnx``.
         anyway: write int8 also for a target that should run float.
-        settings: of the images; ``max_drop_pp`` is the budget where a target has several recipes (0.3 points).
+        settings: of the images; ``max_drop_pp`` is the budget where a target has several recipes (0.3 points), and
+            ``recipe`` takes one of these in place of judging them.
         options: bundle (default: the newest), data (default: the bundle's), and so on.
 
     Raises:
@@ -65,7 +66,7 @@ def fit(
     rows = plan_fit(targets, settings, anyway=anyway)
     folder = options.bundle
     if model is not None:
-        plain = replace(settings, max_drop_pp=None, n_held_out=None)
+        plain = replace(settings, recipe=None, max_drop_pp=None, n_held_out=None)
         folder = quantize(model, settings=plain, options=options).bundle
     with working_on(folder or newest_folder()) as bundle:
         reported = "report" in bundle.manifest.stages

@@ -24,9 +24,7 @@ def plan_fit(names: Sequence[str], settings: QuantizeSettings, *, anyway: bool =
     rows = dict(fit_for(name) for name in names)
     said = f"--for {' --for '.join(names)}"
     if settings.recipe is not None:
-        raise UsageError(
-            f"{said} chooses the recipe, --recipe {settings.recipe} names another.", next_step="leave one of them out"
-        )
+        rows = {name: _only(name, row, settings.recipe, anyway=anyway) for name, row in rows.items()}
     judged = [name for name, row in rows.items() if len(row.recipes) > 1]
     for option, value in (("--max-drop", settings.max_drop_pp), ("--held-out", settings.n_held_out)):
         if value is not None and not judged:
@@ -37,6 +35,21 @@ def plan_fit(names: Sequence[str], settings: QuantizeSettings, *, anyway: bool =
     if anyway:
         _require_integers(rows, said)
     return rows
+
+
+def _only(name: str, row: Fit, recipe: str, *, anyway: bool) -> Fit:
+    """Return a row with one of its own recipes: what a target takes is not the user's to choose."""
+    if row.ships_float and not anyway:
+        raise UsageError(
+            f"--for {name}: ships float.onnx, which has no recipe: {row.reason}.", next_step="leave out --recipe"
+        )
+    if recipe not in row.recipes:
+        raise UsageError(
+            f"--for {name} chooses the recipe, --recipe {recipe} is none of those that it takes: "
+            f"{', '.join(row.recipes) or 'none'}.",
+            next_step=f"--recipe {row.recipes[-1]}, or leave it out" if row.recipes else "leave out --recipe",
+        )
+    return replace(row, recipes=(recipe,))
 
 
 def _require_integers(rows: Mapping[str, Fit], said: str) -> None:

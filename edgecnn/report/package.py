@@ -19,8 +19,9 @@ class PackageFigures:
     target: str
     files: Mapping[str, bytes]
     tolerances: Mapping[str, float]
-    conversion: Mapping[str, float]
+    conversion: Mapping[str, float | None]
     checked: Mapping[str, float] | None
+    notes: tuple[str, ...] = ()
 
 
 def package_view(found: PackageFigures) -> dict[str, Any]:
@@ -29,6 +30,7 @@ def package_view(found: PackageFigures) -> dict[str, Any]:
         "package": found.folder,
         "target": found.target,
         "checked_on_target": found.checked is not None,
+        "notes": list(found.notes),
         "models": [_model(found, name) for name in found.tolerances],
         "files": [
             {"path": name, "sha256": sha256_bytes(data), "size_bytes": len(data)} for name, data in found.files.items()
@@ -44,7 +46,7 @@ def package_items(found: PackageFigures) -> "list[RenderableType]":
         table.add_row(
             name,
             f"{len(found.files[name]):,}",
-            _difference(row["difference_here"]),
+            "cannot run" if row["difference_here"] is None else _difference(row["difference_here"]),
             "not run" if row["difference_on_target"] is None else _difference(row["difference_on_target"]),
             _difference(row["tolerance"]),
         )
@@ -53,6 +55,7 @@ def package_items(found: PackageFigures) -> "list[RenderableType]":
     return [
         table,
         plain("largest difference of a logit from the .onnx file on this machine's CPU"),
+        *map(plain, found.notes),
         plain(f"package: {found.folder}, and {others} other files{unseen}"),
     ]
 

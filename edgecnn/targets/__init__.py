@@ -126,6 +126,7 @@ TARGETS: dict[str, Target] = {
         runtime=QNN,
         native_first=True,
         plugin=QNN_PLUGIN,
+        writes_context=True,
     ),
     "qnn@sm8550": Target(
         provider="QNNExecutionProvider",
@@ -135,6 +136,7 @@ TARGETS: dict[str, Target] = {
         runtime=QNN_ON["SM8550"],
         provider_options=SOCS["SM8550"],
         plugin=QNN_PLUGIN,
+        writes_context=True,
         in_all=False,
     ),
     "qnn@sm8650": Target(
@@ -145,6 +147,7 @@ TARGETS: dict[str, Target] = {
         runtime=QNN_ON["SM8650"],
         provider_options=SOCS["SM8650"],
         plugin=QNN_PLUGIN,
+        writes_context=True,
         in_all=False,
     ),
     "qnn@sm8750": Target(
@@ -155,6 +158,7 @@ TARGETS: dict[str, Target] = {
         runtime=QNN_ON["SM8750"],
         provider_options=SOCS["SM8750"],
         plugin=QNN_PLUGIN,
+        writes_context=True,
         in_all=False,
     ),
     "openvino": Target(

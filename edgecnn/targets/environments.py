@@ -9,6 +9,7 @@ from edgecnn.targets.float_layers import dequantize_float_layers
 from edgecnn.targets.float_rounding import round_in_float
 from edgecnn.targets.plugin import Plugin
 from edgecnn.targets.python_environment import PythonEnvironment
+from edgecnn.targets.qnn_failures import explaining
 from edgecnn.targets.session import Clock
 from edgecnn.targets.swiftshader import swiftshader_variables, why_no_swiftshader
 
@@ -50,6 +51,10 @@ def _htp(soc: str) -> str | None:
     return f"Qualcomm HTP of {soc}, simulated" if qnn_clock() == "simulated" else None
 
 
+def _another(soc: str) -> str:
+    return "qnn@sm8650" if soc == "SM8750" else "qnn@sm8750"
+
+
 QNN = PythonEnvironment(
     name="qnn",
     title="Qualcomm QNN",
@@ -57,6 +62,10 @@ QNN = PythonEnvironment(
     adaptation=for_htp,
     obstacle=_not_linux,
     machine=_htp("SM8350 (v68)"),
+    explanation=explaining(
+        chip="SM8350 (HTP v68), the chip that qnn means" if qnn_clock() == "simulated" else "this chip",
+        elsewhere="qnn@sm8650",
+    ),
 )
 #: Qualcomm's number of a chip and the generation of its HTP, as the provider's options say it
 #: (https://onnxruntime.ai/docs/execution-providers/QNN-ExecutionProvider.html).
@@ -66,7 +75,12 @@ SOCS: dict[str, dict[str, str]] = {
     "SM8750": {"soc_model": "69", "htp_arch": "79"},
 }
 QNN_ON = {
-    soc: replace(QNN, machine=f"Qualcomm HTP of {soc} (v{told['htp_arch']}), simulated", obstacle=_no_simulator)
+    soc: replace(
+        QNN,
+        machine=f"Qualcomm HTP of {soc} (v{told['htp_arch']}), simulated",
+        obstacle=_no_simulator,
+        explanation=explaining(chip=f"{soc} (HTP v{told['htp_arch']})", elsewhere=_another(soc)),
+    )
     for soc, told in SOCS.items()
 }
 QNN_PLUGIN = Plugin(module="onnxruntime_qnn", paths={"backend_path": "get_qnn_htp_path"})

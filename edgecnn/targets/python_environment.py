@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgecnn.errors import EdgecnnError, StageError
 from edgecnn.targets.emulator import WORKER
 from edgecnn.targets.sysroot import targets_folder
 from edgecnn.targets.worker import Header
@@ -37,6 +38,10 @@ def _nothing() -> None:
     return None
 
 
+def _as_it_is(error: StageError) -> EdgecnnError:
+    return error
+
+
 @dataclass(frozen=True, kw_only=True)
 class PythonEnvironment:
     """A Python with pinned packages; see :class:`edgecnn.targets.runtime.Runtime`.
@@ -49,6 +54,7 @@ class PythonEnvironment:
         obstacle: why it can never be set up on this machine, or None.
         variables: what its environment has besides this process's.
         machine: what stands for the CPU in a record; None where this machine's CPU itself runs the models.
+        explanation: what a failure there means, where its own words are known.
     """
 
     name: str
@@ -58,6 +64,7 @@ class PythonEnvironment:
     obstacle: Callable[[], str | None] = _nothing
     variables: Callable[[], Mapping[str, str]] = dict
     machine: str | None = None
+    explanation: Callable[[StageError], EdgecnnError] = _as_it_is
 
     @property
     def versions(self) -> dict[str, str]:
@@ -127,6 +134,10 @@ class PythonEnvironment:
     def adapt(self, model: bytes) -> bytes:
         """Return the model as it is read there."""
         return self.adaptation(model)
+
+    def explain(self, error: StageError) -> EdgecnnError:
+        """Return what to raise in place of ``error``: itself, unless its words are known."""
+        return self.explanation(error)
 
 
 def python_in(root: Path) -> Path:

@@ -26,6 +26,7 @@ class Target:
         threads_option: the provider option that is told the number of threads, where ONNX Runtime's does nothing.
         plugin: the package that brings the provider, where the runtime's onnxruntime has it not of its own.
         max_threads: the most that the runtime can be given, or None.
+        writes_context: whether the provider writes what it compiled, which a device loads in place of the model.
         in_all: whether ``--provider all`` means it, too; not where it is another of its kind.
         takes_parts: whether the provider never takes a whole network, by its own design.
     """
@@ -40,6 +41,7 @@ class Target:
     threads_option: str | None = None
     plugin: Plugin | None = None
     max_threads: int | None = None
+    writes_context: bool = False
     in_all: bool = True
     takes_parts: bool = False
 

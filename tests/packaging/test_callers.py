@@ -6,10 +6,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from edgecnn.packaging.callers import accept
 from tests.packages import HEADERS, LIBRARY, NODE_FOLDER, make_package, needs_cpp, needs_node, run, sabotage
 
 Caller = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -105,16 +107,72 @@ def test_python_refuses_another_file_even_if_it_answers_the_same(package: Path) 
     sabotage(package, "float.onnx", vouch=False)
     done = run(sys.executable, "-P", str(package / "accept.py"))
     assert done.returncode == 1
-    assert "float.onnx: is not the file that was packed" in done.stdout
+    assert "FAILED  float.onnx: largest difference inf" in done.stdout
+    assert "(is not the file that was packed)" in done.stdout
 
 
 def test_python_does_not_fall_back_to_another_provider(package: Path) -> None:
     told = json.loads((package / "acceptance.json").read_text())
-    told["provider"] = "XnnpackExecutionProvider"
+    told["models"] = [{**entry, "provider": "XnnpackExecutionProvider"} for entry in told["models"]]
     (package / "acceptance.json").write_text(json.dumps(told))
     done = run(sys.executable, "-P", str(package / "accept.py"))
-    assert done.returncode != 0
+    assert done.returncode == 2
     assert "passed" not in done.stdout
+    assert "this onnxruntime has no XnnpackExecutionProvider: pip install onnxruntime==" in done.stderr
+
+
+class Told:
+    """A session that says which provider runs how many of its nodes."""
+
+    def __init__(self, **nodes: int) -> None:
+        self._nodes = nodes
+
+    def get_provider_graph_assignment_info(self) -> list[SimpleNamespace]:
+        parts = self._nodes.items()
+        return [SimpleNamespace(ep_name=name, get_nodes=lambda count=count: [None] * count) for name, count in parts]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "allowed", "fails"),
+    [
+        ({"QNN": 3}, 0, False),
+        ({"QNN": 3, "CPUExecutionProvider": 1}, 0, True),
+        ({"QNN": 3, "CPUExecutionProvider": 1}, 1, False),
+        ({"QNN": 3, "CPUExecutionProvider": 2}, 1, True),
+        ({"CPUExecutionProvider": 1}, 9, True),
+        ({"QNN": 3, "Other": 1}, 9, True),
+        ({}, 9, True),
+    ],
+)
+def test_python_reads_from_the_session_where_each_node_ran(nodes: dict[str, int], allowed: int, fails: bool) -> None:
+    why = accept.elsewhere(Told(**nodes), "QNN", {"allow_cpu_nodes": allowed})
+    assert bool(why) == fails
+    assert not fails or f"elsewhere than on QNN: {nodes}" in why
+
+
+def test_python_does_not_run_a_model_of_which_a_node_ran_elsewhere(
+    package: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = json.loads((package / "acceptance.json").read_text())
+    told["models"] = [{**entry, "provider": "QNN"} for entry in told["models"]]
+    (package / "acceptance.json").write_text(json.dumps(told))
+    monkeypatch.setattr(accept, "opened", lambda *_: Told(QNN=3, CPUExecutionProvider=1))
+    assert accept.main([str(package)]) == 1
+    out = capsys.readouterr().out
+    assert out.count("FAILED") == 4
+    assert "nodes run elsewhere than on QNN" in out
+
+
+def test_python_without_the_plugin_says_which_versions_to_install(package: Path) -> None:
+    told = json.loads((package / "acceptance.json").read_text())
+    told["models"] = [{**entry, "provider": "QNNExecutionProvider"} for entry in told["models"]]
+    told["plugin"] = {"module": "no_such_plugin", "paths": {}}
+    told["requires"] = ["onnxruntime==1.32.0", "no-such-plugin==2.7.0"]
+    (package / "acceptance.json").write_text(json.dumps(told))
+    done = run(sys.executable, "-P", str(package / "accept.py"))
+    assert done.returncode == 2
+    assert "passed" not in done.stdout
+    assert "pip install onnxruntime==1.32.0 no-such-plugin==2.7.0 numpy" in done.stderr
 
 
 @needs_node

@@ -113,6 +113,15 @@ def test_qnn_is_chosen_by_what_was_measured(bundle_copy: Path) -> None:
     assert model.graph.node[-1].op_type == "DequantizeLinear", "the answer, too, comes from integers"
 
 
+def test_qnn_is_given_16_bits_where_that_is_asked_for_and_int8_stays_as_it_is(bundle_copy: Path) -> None:
+    before = snapshot(bundle_copy)["int8.onnx"]
+    recipe = FITS["qnn"].recipes[1]
+    (record,) = go(bundle_copy, "qnn", settings=QuantizeSettings(n_images=32, recipe=recipe)).records
+    assert (record.recipe, record.choice) == (recipe, None)
+    assert integer_types((bundle_copy / "int8-qnn.onnx").read_bytes()) == {onnx.TensorProto.UINT16}
+    assert snapshot(bundle_copy)["int8.onnx"] == before
+
+
 def test_a_bundle_holds_models_for_several_targets(bundle_copy: Path) -> None:
     go(bundle_copy, "xnnpack")
     first = snapshot(bundle_copy)["int8-xnnpack.onnx"]
@@ -194,7 +203,9 @@ def test_a_float_file_of_ones_own_gets_int8_and_the_targets_model(tmp_path: Path
     (tmp_path / "mine.onnx").write_bytes(fast_model())
     data = save_npz(tmp_path / "images.npz", n_train=70, n_test=20, classes=10)
     options = Options(bundle=tmp_path / "bundle", data=str(data))
-    found = fit(["xnnpack"], model=tmp_path / "mine.onnx", settings=FEW, options=options)
+    settings = QuantizeSettings(n_images=32, recipe=FITS["xnnpack"].recipes[0])
+    found = fit(["xnnpack"], model=tmp_path / "mine.onnx", settings=settings, options=options)
+    assert found.manifest.stages["quantize"].settings["recipe"]["name"] == DEFAULT_RECIPE, "it is not for int8.onnx"  # type: ignore[index,call-overload]
     assert {"float.onnx", "int8.onnx", "int8-xnnpack.onnx"} <= set(snapshot(found.bundle))
     assert (found.bundle / "float.onnx").read_bytes() == fast_model()
 

@@ -5,7 +5,10 @@ import pytest
 from edgecnn.errors import ExitCode, UsageError
 from edgecnn.pipeline.fit_plan import job_settings, plan_fit
 from edgecnn.pipeline.quantize_settings import QuantizeSettings
+from edgecnn.quantization import DEFAULT_RECIPE
 from edgecnn.quantization.fit import FIT_MAX_DROP_PP, FITS
+
+A8W8, A16W8 = FITS["qnn"].recipes
 
 
 def test_each_provider_is_planned_once_in_the_order_asked_for() -> None:
@@ -21,9 +24,19 @@ def test_each_provider_is_planned_once_in_the_order_asked_for() -> None:
             ["qnn"],
             {"recipe": "u8s8-perchannel-minmax"},
             False,
-            "--for qnn chooses the recipe, --recipe u8s8",
-            "leave one",
+            "--recipe u8s8-perchannel-minmax is none of those that it takes: u8s8-.*-qoutput, u16s8-.*-qoutput",
+            f"--recipe {A16W8}",
         ),
+        (
+            ["xnnpack", "qnn"],
+            {"recipe": A16W8},
+            False,
+            "--for xnnpack chooses the recipe, --recipe u16s8.* is none of",
+            "--recipe s8s8",
+        ),
+        (["coreml"], {"recipe": DEFAULT_RECIPE}, False, "ships float.onnx, which has no recipe", "leave out --recipe"),
+        (["webgpu"], {"recipe": A16W8}, True, "is none of those that it takes: none", "leave out --recipe"),
+        (["qnn"], {"recipe": A16W8, "max_drop_pp": 0.3}, False, "nothing for --max-drop to choose", "leave out"),
         (["any"], {"max_drop_pp": 0.3}, False, "one recipe for it, and nothing for --max-drop", "leave out --max-drop"),
         (["any"], {"n_held_out": 9}, False, "one recipe for it, and nothing for --held-out", "leave out --held-out"),
         (["webgpu"], {}, True, "--for webgpu: takes no int8: WebGPU computes in float", "ship float.onnx to webgpu"),
@@ -56,3 +69,12 @@ def test_the_budget_of_a_choice_has_a_default() -> None:
 
 def test_coreml_may_be_given_int8_anyway() -> None:
     assert list(plan_fit(["coreml"], QuantizeSettings(), anyway=True)) == ["coreml"]
+
+
+@pytest.mark.parametrize("name", [A8W8, A16W8])
+def test_one_of_a_rows_own_recipes_may_be_asked_for_and_is_not_judged(name: str) -> None:
+    settings = QuantizeSettings(recipe=name, n_images=20)
+    row = plan_fit(["qnn@sm8650"], settings)["qnn"]
+    assert row.recipes == (name,)
+    assert row.reason == FITS["qnn"].reason
+    assert job_settings(row, settings).max_drop_pp is None

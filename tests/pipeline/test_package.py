@@ -11,12 +11,17 @@ import pytest
 from onnx import ModelProto, numpy_helper
 
 import edgecnn
+from edgecnn.bundle.atomic import sha256_bytes
 from edgecnn.errors import BundleError, DataError, ParityError, StageError, UsageError
 from edgecnn.packaging.ort_format import OrtFiles, Platform, convert
-from edgecnn.pipeline import package as stage
+from edgecnn.pipeline import package_contents as stage
+from edgecnn.quantization.fit import FITS
 from edgecnn.targets import ssh
+from edgecnn.targets.python_environment import PythonEnvironment
 from tests.bundles import missing_target, plant, snapshot
 from tests.emulation import plant_target
+from tests.environments import use_installed
+from tests.graphs import node
 from tests.packages import run
 from tests.sshd import needs_sshd, running_sshd
 
@@ -86,6 +91,7 @@ def test_the_readme_names_the_exact_runtime_and_what_was_not_tested(made: edgecn
     import onnxruntime
 
     text = made.files["README.md"].decode()
+    assert f"**onnxruntime=={onnxruntime.__version__}**, execution provider `CPUExecutionProvider`" in text
     assert f"ONNX Runtime **{onnxruntime.__version__}**" in text
     assert f"pip install onnxruntime=={onnxruntime.__version__} numpy" in text
     assert text.count("**untested**") == 2
@@ -192,3 +198,66 @@ def test_images_that_are_gone_are_asked_for(finished_bundle: Path, tmp_path: Pat
 def test_an_unknown_target_is_refused_before_anything_is_read(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="unknown provider 'toaster'"):
         edgecnn.package(target_name="toaster", options=options(tmp_path / "no bundle"))
+
+
+def test_qnn_gets_what_its_chip_loads_and_the_program_runs_all_of_it_there(
+    bundle_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = use_installed("qnn@sm8650", monkeypatch)
+    assert isinstance(row.runtime, PythonEnvironment)
+    recipe = FITS["qnn"].recipes[0]
+    given = options(bundle_copy, data="digits", cache=tmp_path / "cache")
+    edgecnn.fit(["qnn"], settings=edgecnn.QuantizeSettings(n_images=64, recipe=recipe), options=given)
+    made = edgecnn.package(target_name="qnn@sm8650", out=tmp_path / "p", options=given)
+    models = {"float.onnx", "int8-qnn.onnx", "float_ctx.onnx", "int8-qnn_ctx.onnx"}
+    assert made.checked is not None
+    assert set(made.checked) == set(made.tolerances) == models
+    assert b"soc_type=SM8650;arch=75" in made.files["int8-qnn_ctx.onnx"], "compiled for the chip that was named"
+    assert edgecnn.package(target_name="qnn@sm8650", out=tmp_path / "again", options=given).files == made.files
+    python = [row.runtime.program, "-P", str(tmp_path / "p" / "accept.py")]
+    done = run(*python)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("passed") == 4
+
+    model = tmp_path / "p" / "float.onnx"
+    model.write_bytes(with_two_layers_for_the_cpu(model.read_bytes()))
+    told = json.loads((tmp_path / "p" / "acceptance.json").read_text())
+    entry = next(one for one in told["models"] if one["file"] == "float.onnx")
+    entry["sha256"] = sha256_bytes(model.read_bytes())
+    (tmp_path / "p" / "acceptance.json").write_text(json.dumps(told))
+    fell_back = run(*python)
+    assert fell_back.returncode == 1
+    assert "FAILED  float.onnx" in fell_back.stdout
+    assert "QNNExecutionProvider does not open it wholly" in fell_back.stdout
+    told["allow_cpu_nodes"] = 1  # then it opens, and only the session's own record of its nodes can tell
+    (tmp_path / "p" / "acceptance.json").write_text(json.dumps(told))
+    one_too_many = run(*python, str(tmp_path / "p"), "float.onnx")
+    assert one_too_many.returncode == 1
+    assert "nodes run elsewhere than on QNNExecutionProvider: {" in one_too_many.stdout
+    told["allow_cpu_nodes"] = 2
+    (tmp_path / "p" / "acceptance.json").write_text(json.dumps(told))
+    assert run(*python, str(tmp_path / "p"), "float.onnx").returncode == 0
+
+
+def with_two_layers_for_the_cpu(data: bytes) -> bytes:
+    """Return a model that answers the same by way of two Dets, which QNN has not."""
+    model = ModelProto.FromString(data)
+    last = model.graph.node[-1]
+    answer, last.output[0] = last.output[0], "before"
+    integers = {"zero": [0], "four": [4], "eight": [8], "one": [1], "square": [1, 2, 2]}
+    tensors = [numpy_helper.from_array(np.array(values, np.int64), name) for name, values in integers.items()]
+    model.graph.initializer.extend([*tensors, numpy_helper.from_array(np.zeros((), np.float32), "nothing")])
+    model.graph.node.extend(
+        [
+            node("Slice", ["before", "zero", "four", "one"], ["a"]),
+            node("Slice", ["before", "four", "eight", "one"], ["b"]),
+            node("Reshape", ["a", "square"], ["c"]),
+            node("Reshape", ["b", "square"], ["d"]),
+            node("Det", ["c"], ["e"]),
+            node("Det", ["d"], ["f"]),
+            node("Add", ["e", "f"], ["g"]),
+            node("Mul", ["g", "nothing"], ["h"]),
+            node("Add", ["before", "h"], [answer]),
+        ]
+    )
+    return model.SerializeToString()

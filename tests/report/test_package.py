@@ -45,6 +45,24 @@ def test_the_table_says_what_was_not_run() -> None:
     assert "is not available here" not in text
 
 
+def test_what_the_cpu_cannot_run_is_told_and_so_are_the_notes() -> None:
+    figures = PackageFigures(
+        folder="b-for-qnn",
+        target="qnn",
+        files={"float.onnx": b"1", "float_ctx.onnx": b"2"},
+        tolerances={"float.onnx": 0.25, "float_ctx.onnx": 0.25},
+        conversion={"float_ctx.onnx": None},
+        checked={"float.onnx": 0.125, "float_ctx.onnx": 0.125},
+        notes=("Tolerances were measured.",),
+    )
+    found = package_view(figures)
+    assert [model["difference_here"] for model in found["models"]] == [0.0, None]
+    assert found["notes"] == ["Tolerances were measured."]
+    text = "\n".join(map(shown, package_items(figures)))
+    assert "cannot run" in text
+    assert "Tolerances were measured." in text
+
+
 def test_a_target_out_of_reach_is_named() -> None:
     text = "\n".join(map(shown, package_items(ELSEWHERE)))
     assert "coreml is not available here, so nothing was run on it" in text
