@@ -13,8 +13,10 @@ _TEMPLATE = Path(__file__).with_name("README.md.template")
 _WHAT = {
     "float.onnx": "the float model",
     "int8.onnx": "the int8 model",
+    "int8_portable.onnx": "the int8 model, as it was before it was rewritten for CPUs",
     "float.ort": "the float model in ONNX Runtime's own format",
     "int8.ort": "the int8 model in ONNX Runtime's own format",
+    "int8_portable.ort": "the int8 model in ONNX Runtime's own format",
     "required_operators.config": "the operators that the .ort files need",
     ACCEPTANCE: "what the models must answer, and how near",
     TABLE: "the same as a plain table",

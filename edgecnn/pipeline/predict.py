@@ -10,6 +10,7 @@ from edgecnn.bundle.prediction import PredictionRecord
 from edgecnn.errors import BundleError, ModelError
 from edgecnn.pipeline.context import Options, read_model, working_on
 from edgecnn.pipeline.export import FLOAT_MODEL
+from edgecnn.pipeline.int8_choice import int8_for
 from edgecnn.pipeline.report import report_stage
 from edgecnn.targets.mobile_operators import predicted_targets
 from edgecnn.targets.mobile_prediction import predict as predict_model
@@ -66,6 +67,11 @@ def predict_bundle(bundle: Bundle, targets: Sequence[str] | None = None) -> tupl
     kept = [old for old in bundle.manifest.predictions if (old.target, old.form, old.model) not in replaced]
     bundle.amend({"predictions": (*kept, *found)})
     return tuple(found)
+
+
+def predict_shipped(bundle: Bundle) -> tuple[PredictionRecord, ...]:
+    """Predict every model, and return what is said of those that a provider would be given: float, and its int8."""
+    return tuple(one for one in predict_bundle(bundle) if one.model in (FLOAT_MODEL, int8_for(bundle, one.target)))
 
 
 def _predict(data: bytes, name: str, targets: Sequence[str] | None) -> tuple[PredictionRecord, ...]:

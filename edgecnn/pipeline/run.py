@@ -18,7 +18,7 @@ from edgecnn.pipeline.export import FLOAT_MODEL, export_stage
 from edgecnn.pipeline.fit import fit_stage
 from edgecnn.pipeline.fit_commit import own_model, own_models
 from edgecnn.pipeline.fit_plan import plan_fit
-from edgecnn.pipeline.predict import predict_bundle
+from edgecnn.pipeline.predict import predict_shipped
 from edgecnn.pipeline.quantize import quantize_stage
 from edgecnn.pipeline.quantize_settings import QuantizeSettings
 from edgecnn.pipeline.report import report_stage
@@ -155,7 +155,7 @@ def run(*, settings: RunSettings | None = None, options: Options | None = None) 
     with working_on(folder, create=True) as bundle:
         lost: list[ValidationFailure] = []  # by bench; what validate lost is in the manifest
         outcomes = [_announce(stage(), options) for stage in _stages(bundle, dataset, settings, options, lost)]
-        predictions = predict_bundle(bundle) if ALL in settings.targets else ()
+        predictions = predict_shipped(bundle) if ALL in settings.targets else ()
         verdict = Verdict(
             checks=all_checks(bundle.manifest, settings.gates),
             failures=failures_of(bundle.manifest, targets, lost),

@@ -12,7 +12,7 @@ from edgecnn.pipeline.answers import REFERENCE
 from edgecnn.pipeline.context import Options, Outcome, choose_dataset, input_size, working_on
 from edgecnn.pipeline.export import FLOAT_MODEL
 from edgecnn.pipeline.int8_choice import choose_int8
-from edgecnn.pipeline.predict import predict_bundle
+from edgecnn.pipeline.predict import predict_shipped
 from edgecnn.pipeline.report import report_stage
 from edgecnn.pipeline.sampling import sample_sizes
 from edgecnn.pipeline.validation_job import ValidationJob
@@ -78,7 +78,7 @@ def validate(
         dataset = choose_dataset(options, bundle.manifest, *input_size(bundle, FLOAT_MODEL))
         job = validation_job(bundle, dataset, options, chosen, model=model, n_images=n_images, cpu_nodes=cpu_nodes)
         found = job.measure(keep_going=len(chosen) > 1)
-        predictions = predict_bundle(bundle) if ALL in targets else ()
+        predictions = predict_shipped(bundle) if ALL in targets else ()
         verdict = Verdict(checks=accuracy_checks(found.results, gates), failures=found.failures)
         bundle.amend({"checks": merge(bundle.manifest.checks, verdict.checks)})
         report_stage(bundle)

@@ -104,13 +104,19 @@ def _accuracy_checks(result: ValidationResult, gates: Gates) -> list[Check]:
 
 
 def check_drop(result: ValidationResult, gates: Gates) -> Check:
-    """Hold the measured drop against the limit."""
+    """Hold the drop against the limit: as measured, but of another target's sample only what is beyond doubt.
+
+    This CPU answers all test images, and what a target answers otherwise has a check of its own; 200 images alone would
+    fail a sound model by chance.
+    """
+    sampled = result.n_available is not None and result.float_against_cpu is not None
+    drop_pp = result.drop_pp_low if sampled else result.drop_pp
     return Check(
         name=_of(result.int8_model, f"accuracy drop on {result.target}"),
-        measured=result.drop_pp,
+        measured=drop_pp,
         limit=gates.max_drop_pp,
-        unit="points, at most",
-        passed=result.drop_pp <= gates.max_drop_pp,
+        unit="points (low end of 95%), at most" if sampled else "points, at most",
+        passed=drop_pp <= gates.max_drop_pp,
     )
 
 

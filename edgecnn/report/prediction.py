@@ -23,10 +23,11 @@ def prediction_items(records: Sequence[PredictionRecord]) -> "list[RenderableTyp
     table = new_table(
         "Predicted, not run: partitions", "model", "provider", "partitions", "nodes it takes", "worth trying"
     )
+    table.columns[1].no_wrap = True
     for record in records:
         table.add_row(
-            plain(record.model),
-            provider_name(record),
+            plain(record.model.removesuffix(".onnx")),
+            plain(provider_name(record)),
             f"{record.partitions}",
             f"{record.supported_nodes} of {record.nodes}",
             record.suitability,

@@ -9,7 +9,7 @@ from edgecnn.report.fit import fitted_items
 from edgecnn.report.latency import latency_items
 from edgecnn.report.prediction import prediction_items
 from edgecnn.report.targets import failure_items
-from edgecnn.report.text import artifacts_table, checks_table, validation_table, verdict_line
+from edgecnn.report.text import artifacts_table, checks_items, validation_table, verdict_line
 from edgecnn.report.tuning import recommendation_sentence
 
 if TYPE_CHECKING:
@@ -45,6 +45,6 @@ def run_items(
         *([] if manifest.recommendation is None else [recommendation_sentence(manifest.recommendation)]),
         *failure_items(failures),
         *(prediction_items(predictions) if predictions else []),
-        checks_table(checks),
+        *checks_items(checks),
         verdict_line(bundle, passed),
     ]

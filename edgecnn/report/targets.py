@@ -37,20 +37,16 @@ def comparison_table(results: Sequence[ValidationResult]) -> "Table":
     columns = ("target", "answer", "model", "nodes", "top-1", "points", "flips", "largest")
     table = new_table("Nodes there + on the CPU; against this CPU: points, flips, logits", *columns)
     table.collapse_padding = True
+    table.columns[0].no_wrap = True
     for result in results:
         head = (result.target, result.how or "")
         for name, nodes, top1, against in (
             ("float", result.float_nodes, result.float_top1, result.float_against_cpu),
-            (int8_name(result.int8_model), result.int8_nodes, result.int8_top1, result.int8_against_cpu),
+            ("int8", result.int8_nodes, result.int8_top1, result.int8_against_cpu),
         ):
             table.add_row(*head, name, placement(nodes, result.provider), f"{top1:.2%}", *_difference(against))
             head = ("", "")
     return table
-
-
-def int8_name(model: str) -> str:
-    """Return what a table calls an int8 model: ``int8``, or the name of another file than ``int8.onnx``."""
-    return model.removesuffix(".onnx")
 
 
 def model_sentences(results: Sequence[ValidationResult]) -> list[str]:

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
+#: More gates than these are not all shown on a screen.
+_FEW_CHECKS = 8
+
 
 def new_table(title: str, *columns: str) -> "Table":
     """Return an empty table; the first column is aligned left, the others right."""
@@ -34,7 +37,8 @@ def artifacts_table(artifacts: Sequence[Artifact]) -> "Table":
 def validation_table(results: Sequence[ValidationResult]) -> "Table":
     """Return accuracy, float beside int8; the drop is in percentage points."""
     table = new_table("Top-1 accuracy", "target", "float", "int8", "drop", "95% interval", "p", "agree", "images")
-    table.collapse_padding = True  # the name of a target and the interval must fit into 80 columns
+    table.padding = 0  # the name of a target and the interval must fit into 80 columns
+    table.columns[0].no_wrap = True
     table.show_edge = False
     for result in results:
         table.add_row(
@@ -75,6 +79,15 @@ def class_table(result: ValidationResult) -> "Table":
         name = "".join(character for character in row.name if character.isprintable())
         table.add_row(plain(name), f"{row.n:,}", f"{row.float_top1:.2%}", f"{row.int8_top1:.2%}", f"{row.drop_pp:+.2f}")
     return table
+
+
+def checks_items(checks: Sequence[Check]) -> "list[RenderableType]":
+    """Return the gates, with what was measured; of many, those that failed and how many passed."""
+    if len(checks) <= _FEW_CHECKS:
+        return [checks_table(checks)]
+    failed = [check for check in checks if not check.passed]
+    passed = plain(f"{len(checks) - len(failed)} of {len(checks)} checks passed; the report lists each.")
+    return [checks_table(failed), passed] if failed else [passed]
 
 
 def checks_table(checks: Sequence[Check]) -> "Table":

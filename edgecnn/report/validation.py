@@ -9,7 +9,7 @@ from edgecnn.bundle.prediction import PredictionRecord
 from edgecnn.report.fusion import fusion_items
 from edgecnn.report.prediction import prediction_items
 from edgecnn.report.targets import failure_items, validation_items
-from edgecnn.report.text import checks_table, saturation_items, verdict_line
+from edgecnn.report.text import checks_items, saturation_items, verdict_line
 from edgecnn.report.views import validation_view
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def validation_figures_items(found: ValidationFigures) -> "list[RenderableType]"
         *([] if found.fusion is None else fusion_items(found.fusion)),
         *failure_items(found.failures),
         *(prediction_items(found.predictions) if found.predictions else []),
-        checks_table(found.checks),
+        *checks_items(found.checks),
         verdict_line(found.bundle, found.passed),
     ]
 
