@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgecnn.errors import TargetError
+from edgecnn.errors import EdgecnnError, TargetError
 from edgecnn.targets.debian import call
 from edgecnn.targets.npm import WASM, NpmPackage
 from edgecnn.targets.sysroot import targets_folder
@@ -43,10 +43,16 @@ def chromium_missing() -> str | None:
     program = find_chromium()
     if program is None:
         return f"no Chromium on PATH ({', '.join(_NAMES)})"
+    if reason := _unfit(program):
+        return f"{reason}; ${VARIABLE} names it: unset that, or name another" if os.environ.get(VARIABLE) else reason
+    return None
+
+
+def _unfit(program: str) -> str | None:
     said = _says(program)
     found = re.search(r"(?:Chromium|Chrome)\D*(\d+)\.\S*", said)
     if found is None:
-        return f"{program} --version: expected a Chromium, found {said[:80]!r}"
+        return f"{program} --version: expected a Chromium, found {said.partition(chr(10))[0][:80]!r}"
     if int(found[1]) < OLDEST_CHROMIUM:
         return f"expected Chromium {OLDEST_CHROMIUM} or newer, found {found[0]}"
     return None
@@ -172,6 +178,15 @@ class Chromium:
         """Return what runs the model, and how it is timed."""
         what = f"{seen['gpu']} on {seen['cpu']}" if self.gpu else seen["cpu"]
         return f"{what}, {self.title}, timed in blocks of {BLOCK_CALLS} calls"
+
+    def explain(self, error: EdgecnnError) -> EdgecnnError:
+        """Return what a failure means where a browser is between: one that does not start is named."""
+        if "BrowserType.launch" not in error.message:
+            return error
+        return TargetError(
+            f"{self.program} did not start: {error.message}",
+            next_step=f"{self.program} --headless --no-sandbox --dump-dom about:blank, to see why; {REMEDY}",
+        )
 
     def adapt(self, model: bytes) -> bytes:
         """Return the model as it is: the library reads what this onnxruntime writes."""

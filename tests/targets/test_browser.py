@@ -71,6 +71,18 @@ def test_one_that_is_named_and_new_enough_still_needs_its_driver(
 def test_a_named_browser_that_does_not_exist_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, "/no/such/chromium")
     assert "/no/such/chromium" in str(WASM_ISOLATED.why_not())
+    assert f"${VARIABLE} names it: unset that, or name another" in str(WASM_ISOLATED.why_not())
+
+
+def test_a_browser_that_does_not_start_is_named_with_what_shows_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "/opt/browser")
+    failed = StageError("x: its process failed (Error: BrowserType.launch: closed).", next_step="report it")
+    found = WASM_ISOLATED.explain(failed)
+    assert isinstance(found, TargetError)
+    assert found.message.startswith("/opt/browser did not start: x: ")
+    assert found.next_step.startswith("/opt/browser --headless")
+    other = StageError("x: no answer within 300 s", next_step="report it")
+    assert WASM_ISOLATED.explain(other) is other
 
 
 @pytest.mark.parametrize(
