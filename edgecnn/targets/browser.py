@@ -14,6 +14,7 @@ from pathlib import Path
 from edgecnn.errors import EdgecnnError, TargetError
 from edgecnn.targets.debian import call
 from edgecnn.targets.npm import WASM, NpmPackage
+from edgecnn.targets.python_environment import RECORD, changed
 from edgecnn.targets.sysroot import targets_folder
 from edgecnn.targets.worker import Header
 
@@ -80,6 +81,8 @@ def driver_missing() -> str | None:
         return f"playwright {_DRIVER['playwright']} is not set up"
     if missing := [name for name in _DRIVER if not (driver_folder() / name).is_dir()]:
         return f"playwright {_DRIVER['playwright']} is damaged, {driver_folder() / missing[0]} is gone"
+    if (driver_folder() / RECORD).exists() and (reason := changed(driver_folder())):
+        return f"playwright {_DRIVER['playwright']} is damaged, {reason}"
     return None
 
 

@@ -19,6 +19,7 @@ from edgecnn.targets.building import build_beside
 from edgecnn.targets.debian import install_package
 from edgecnn.targets.node import NodeRuntime
 from edgecnn.targets.npm import NODE_REMEDY, NpmPackage, node_missing
+from edgecnn.targets.python_environment import write_record
 from edgecnn.targets.runtime import Runtime
 from edgecnn.targets.worker_process import WorkerProcess
 from edgecnn.targets.worker_session import greet
@@ -50,6 +51,7 @@ def install_chromium(runtime: Chromium, progress: Progress, force: bool) -> None
     def build(root: Path, scratch: Path) -> None:
         progress.say("fetching playwright with pip")
         fetch_driver(root)
+        write_record(root)
 
     build_beside(driver_folder(), build, whole=lambda: driver_missing() is None, force=force)
     progress.say(f"starting {runtime.title}")
@@ -64,6 +66,7 @@ def fetch(
     def build(root: Path, scratch: Path) -> None:
         progress.say(f"fetching {package.package} {package.version} with npm")
         package.fetch(scratch, root)
+        write_record(root)
         progress.say("starting it")
         prove(root)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from edgecnn.errors import TargetError
 from edgecnn.targets.debian import call
+from edgecnn.targets.python_environment import RECORD, changed
 from edgecnn.targets.sysroot import targets_folder
 
 #: The oldest Node that is tried: it has WebAssembly SIMD, and reads modules.
@@ -57,6 +58,8 @@ class NpmPackage:
             return f"{self.package} {self.version} is not set up"
         if missing := [name for name in self.kept if not self.path(name).exists()]:
             return f"{self.package} {self.version} is damaged, {self.path(missing[0])} is gone"
+        if (self.folder / RECORD).exists() and (reason := changed(self.folder)):
+            return f"{self.package} {self.version} is damaged, {reason}"
         return None
 
     def fetch(self, scratch: Path, root: Path) -> None:

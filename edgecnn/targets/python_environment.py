@@ -135,7 +135,7 @@ def python_in(root: Path) -> Path:
 
 
 def write_record(root: Path) -> None:
-    """Note every file of an environment with its size."""
+    """Note every file of an environment, or of another folder of the cache, with its size."""
     files = {
         str(path.relative_to(root)): path.stat().st_size
         for path in sorted(root.rglob("*"))
@@ -146,12 +146,17 @@ def write_record(root: Path) -> None:
 
 def damaged(root: Path) -> str | None:
     """Return what of an environment is missing or has another size than when it was set up, or None."""
+    if (root / RECORD).is_file() and not python_in(root).exists():
+        return "its Python is gone"
+    return changed(root)
+
+
+def changed(root: Path) -> str | None:
+    """Return what of a folder with a record is missing or has another size than the record says, or None."""
     try:
         files: dict[str, int] = json.loads((root / RECORD).read_text())["files"]
     except (OSError, ValueError, KeyError) as error:
         return f"{RECORD} is unreadable ({type(error).__name__})"
-    if not python_in(root).exists():
-        return "its Python is gone"
     for name, size in files.items():
         try:
             found = os.stat(root / name).st_size  # noqa: PTH116 - thousands of files, each time

@@ -31,6 +31,8 @@ from edgecnn.targets.worker_process import WorkerProcess
 START_LIMIT_S = 120.0
 #: How an older onnxruntime says that it does not read a file.
 TOO_NEW = re.compile(r"IR version|opset|is not a registered function/op", re.IGNORECASE)
+#: How onnxruntime-web says that its own WebAssembly cannot be loaded.
+_NO_BACKEND = "no available backend found"
 
 T = TypeVar("T")
 
@@ -51,7 +53,7 @@ class WorkerSession:
         self.input, self.output = here.input, here.output
         self.clock: Clock = clock
         self._name = f"{model_name} on {target}"
-        self._runtime = runtime
+        self._target, self._runtime = target, runtime
         self._call_limit_s = call_limit_s or runtime.call_limit_s
         self._worker = WorkerProcess(command or runtime.command(), environment=runtime.environment(), name=self._name)
         self._provider, self._allow_cpu_nodes = provider, allow_cpu_nodes
@@ -154,6 +156,11 @@ class WorkerSession:
             error: EdgecnnError = TargetError(
                 f"{self._name}: the model is too new for the runtime there ({said}).",
                 next_step="edgecnn export with a lower --opset, then edgecnn quantize",
+            )
+        elif _NO_BACKEND in said:
+            error = TargetError(
+                f"{self._name}: the runtime there is broken ({said}).",
+                next_step=f"edgecnn targets install {self._target} --force",
             )
         else:
             error = StageError(

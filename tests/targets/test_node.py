@@ -172,3 +172,11 @@ def test_the_real_xnnpack_answers_each_image_of_a_batch(monkeypatch: pytest.Monk
         here = reference_session(DATA, model_name="float.onnx").run(X)
         np.testing.assert_allclose(there.run(X), here, rtol=1e-4, atol=1e-5)
         assert there.nodes_by_provider["XnnpackExecutionProvider"] > 0
+
+
+@needs_node
+def test_a_library_whose_webassembly_cannot_be_loaded_is_to_be_installed_again(tmp_path: Path) -> None:
+    library = fake_library(tmp_path, create='throw new Error("no available backend found. ERR: [wasm] CompileError");')
+    with pytest.raises(TargetError, match=r"the runtime there is broken \(no available backend found") as caught:
+        session(library)
+    assert caught.value.next_step == "edgecnn targets install wasm --force"
