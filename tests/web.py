@@ -94,10 +94,10 @@ class InferenceSession {
     runs++;
     %(run)s
     const { data, dims } = Object.values(feeds)[0], size = data.length / dims[0];
-    const logits = new Float32Array(dims[0] * 2);
+    const logits = new Float32Array(dims[0] * 3);
     for (let image = 0; image < dims[0]; image++)
-      for (let i = 0; i < size; i++) logits[2 * image] += data[image * size + i] / size;
-    return { y: new Tensor("float32", logits, [dims[0], 2]) };
+      for (let i = 0; i < size; i++) logits[3 * image] += data[image * size + i] / size;
+    return { y: new Tensor("float32", logits, [dims[0], 3]) };
   }
 }
 export default { Tensor, InferenceSession, env: { wasm: {}, versions: { web: "%(version)s" } } };

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgecnn.errors import EdgecnnError, TargetError
 from edgecnn.targets.float_rounding import round_in_float
 from edgecnn.targets.node_program import find_node, node_missing
 from edgecnn.targets.npm import WASM, WEBGPU, NpmPackage
 from edgecnn.targets.pip import install_into
+from edgecnn.targets.python_environment import RECORD, changed
 from edgecnn.targets.sysroot import targets_folder
 from edgecnn.targets.worker import Header
 
@@ -52,10 +54,16 @@ def chromium_missing() -> str | None:
     program = find_chromium()
     if program is None:
         return f"no Chromium on PATH ({', '.join(_NAMES)})"
+    if reason := _unfit(program):
+        return f"{reason}; ${VARIABLE} names it: unset that, or name another" if os.environ.get(VARIABLE) else reason
+    return None
+
+
+def _unfit(program: str) -> str | None:
     said = _says(program)
     found = re.search(r"(?:Chromium|Chrome)\D*(\d+)\.\S*", said)
     if found is None:
-        return f"{program} --version: expected a Chromium, found {said[:80]!r}"
+        return f"{program} --version: expected a Chromium, found {said.partition(chr(10))[0][:80]!r}"
     if int(found[1]) < OLDEST_CHROMIUM:
         return f"expected Chromium {OLDEST_CHROMIUM} or newer, found {found[0]}"
     return None
@@ -83,6 +91,8 @@ def driver_missing() -> str | None:
         return f"playwright {_DRIVER['playwright']} is not set up"
     if missing := [name for name in _DRIVER if not (driver_folder() / name).is_dir()]:
         return f"playwright {_DRIVER['playwright']} is damaged, {driver_folder() / missing[0]} is gone"
+    if (driver_folder() / RECORD).exists() and (reason := changed(driver_folder())):
+        return f"playwright {_DRIVER['playwright']} is damaged, {reason}"
     return None
 
 
@@ -182,6 +192,15 @@ class Chromium:
         if self.gpu is not None:
             return f"{seen['gpu']['architecture']}, a GPU in software, on {seen['cpu']}, {self.title}"
         return f"{seen['cpu']}, {self.title}, timed in blocks of {BLOCK_CALLS} calls"
+
+    def explain(self, error: EdgecnnError) -> EdgecnnError:
+        """Return what a failure means where a browser is between: one that does not start is named."""
+        if "BrowserType.launch" not in error.message:
+            return error
+        return TargetError(
+            f"{self.program} did not start: {error.message}",
+            next_step=f"{self.program} --headless --no-sandbox --dump-dom about:blank, to see why; {REMEDY}",
+        )
 
     def adapt(self, model: bytes) -> bytes:
         """Return the model as it runs there; the library reads what this onnxruntime writes."""

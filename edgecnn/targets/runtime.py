@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from edgecnn.errors import EdgecnnError, StageError
+from edgecnn.errors import EdgecnnError
 from edgecnn.targets.worker import Header
 
 
@@ -53,5 +53,5 @@ class Runtime(Protocol):
 class ExplainingRuntime(Protocol):
     """A runtime that knows better than its worker's last words what a failure means there."""
 
-    def explain(self, error: StageError) -> EdgecnnError:
+    def explain(self, error: EdgecnnError) -> EdgecnnError:
         """Return what to raise in place of ``error``."""

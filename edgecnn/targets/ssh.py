@@ -14,13 +14,15 @@ from edgecnn.errors import EdgecnnError, StageError, TargetError
 from edgecnn.targets import ssh_call, ssh_guard
 from edgecnn.targets.emulator import WORKER
 from edgecnn.targets.ssh_address import PREFIX, SshAddress, parse_address
+from edgecnn.targets.ssh_failures import SSH_FAILED
 from edgecnn.targets.worker import Header
 
 #: What the worker is written in; an onnxruntime that runs on an older Python is older than this one, too.
 _OLDEST_PYTHON = (3, 10)
 #: Older ones do not say which provider runs which node, so nobody could tell what ran.
 _OLDEST_ONNXRUNTIME = (1, 24)
-_TOO_NEW = re.compile(r"IR version|opset|is not a registered function/op", re.IGNORECASE)
+#: ssh itself ends so; it says why, unless it was the program on the board that a signal ended.
+_ENDED_WITHOUT_A_WORD = f"it ended with code {SSH_FAILED}."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,15 +102,15 @@ class SshBoard:
         """What installs on the board what is missing, to be typed there."""
         return f"{self.address.python} -m pip install onnxruntime=={self.wanted} 'numpy>=2'"
 
-    def explain(self, error: StageError) -> EdgecnnError:
+    def explain(self, error: EdgecnnError) -> EdgecnnError:
         """Return what a failure in a session means on a board."""
-        if _TOO_NEW.search(error.message):
-            return StageError(
-                f"{error.message.rstrip('.')}: the model is too new for the onnxruntime there.",
-                next_step=f"on {self.title}: {self.pip}; or edgecnn export with a lower --opset",
-            )
+        if isinstance(error, TargetError):  # the model is too new for what is there
+            return TargetError(error.message, next_step=f"on {self.title}: {self.pip}; or {error.next_step}")
+        message = error.message
+        if message.endswith(_ENDED_WITHOUT_A_WORD):
+            message = f"{message.removesuffix('.')}: the program there was killed, perhaps for want of memory."
         return StageError(
-            error.message,
+            message,
             next_step=f"see how it is doing: {self.address.by_hand}; then the same command again",
         )
 

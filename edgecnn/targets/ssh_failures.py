@@ -58,11 +58,16 @@ REASONS: tuple[Reason, ...] = (
         advice=lambda address: "see how it is spelt, or give it an address or an alias in ~/.ssh/config",
     ),
     Reason(
-        pattern="No route to host|Network is unreachable|Connection timed out|Operation timed out",
+        pattern="No route to host|Network is unreachable|timed out",
         meaning="no route to it, or it is switched off",
         advice=_look_at_host,
     ),
     Reason(pattern="Connection refused", meaning="no SSH server listens there", advice=_look_at_host),
+    Reason(
+        pattern="banner exchange.*invalid format|Protocol major versions differ|Bad remote protocol version",
+        meaning="what listens there is no SSH server",
+        advice=_look_at_host,
+    ),
     Reason(
         pattern="not responding|Broken pipe|Connection reset|closed by remote host|Connection closed",
         meaning="the connection was lost",

@@ -17,9 +17,16 @@ def look() -> Any:
         try:
             versions[name] = __import__(name).__version__
         except Exception as error:  # noqa: BLE001 - carried over to the process that asked
-            errors[name] = "{}: {}".format(type(error).__name__, str(error).split("\n")[0])
+            errors[name] = f"{type(error).__name__}: {telling_line(str(error))}"
     python = platform.python_version()
     return {"machine": platform.machine(), "python": python, "versions": versions, "errors": errors}
+
+
+def telling_line(said: str) -> str:
+    """Return the line that says what is wrong: numpy puts a page of advice in front of it."""
+    lines = [line.strip() for line in said.split("\n") if line.strip()]
+    told = [line for line in lines if line.startswith("Original error was")]
+    return (told + lines + [""])[0]
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ The frames are those of :mod:`edgecnn.targets.worker`.
 
 import json
 import os
+import re
 import select
 import signal
 import subprocess
@@ -21,7 +22,9 @@ _MAX_HEADER_BYTES = 2**20
 _MAX_BODY_BYTES = 2**32
 _PIECE_BYTES = 2**18
 #: QEMU says at each start what of a CPU it leaves out; that is never why a program died.
-_NOT_A_REASON = "warning: TCG doesn't support"
+_NOT_A_REASON = re.compile(r"warning: TCG doesn't support|^Node\.js v[\d.]+$")
+#: How Python and JavaScript begin to say what was raised: more lines may follow, but this one tells.
+_RAISED = re.compile(r"[\w.]*(?:Error|Exception): ")
 
 
 class WorkerProcess:
@@ -50,15 +53,24 @@ class WorkerProcess:
         os.set_blocking(self._requests, False)
         os.set_blocking(self._answers, False)
 
-    def ask(self, header: Header, body: bytes, *, limit_s: float) -> tuple[Header, bytes]:
+    def ask(
+        self, header: Header, body: bytes, *, limit_s: float, max_body_bytes: int | None = None
+    ) -> tuple[Header, bytes]:
         """Send a frame and return the answer.
 
+        Args:
+            header: of the frame.
+            body: of the frame.
+            limit_s: how long sending and answering may take together.
+            max_body_bytes: the longest body that is read; None for 4 GiB.
+
         Raises:
-            StageError: the child crashed, did not answer within the limit, or answered something else than a frame.
+            StageError: the child crashed, did not answer within the limit, answered something else than a frame, or
+                more than was asked for.
         """
         deadline = time.monotonic() + limit_s
         self._write(pack(header, body), deadline, limit_s)
-        return self._read_frame(deadline, limit_s)
+        return self._read_frame(deadline, limit_s, max_body_bytes)
 
     def greeting(self, *, limit_s: float) -> Header:
         """Return the header of the first frame; raises as :meth:`ask`."""
@@ -68,16 +80,20 @@ class WorkerProcess:
         """End the child, whatever it is doing."""
         self._end()
 
-    def _read_frame(self, deadline: float, limit_s: float) -> tuple[Header, bytes]:
+    def _read_frame(self, deadline: float, limit_s: float, max_body_bytes: int | None = None) -> tuple[Header, bytes]:
         prefix = self._read(PREFIX.size, deadline, limit_s)
         magic, header_bytes, body_bytes = PREFIX.unpack(prefix)
         if magic != MAGIC or header_bytes > _MAX_HEADER_BYTES or body_bytes > _MAX_BODY_BYTES:
             raise self._failed(f"expected a frame, found {prefix[:16]!r}")
+        if max_body_bytes is not None and body_bytes > max_body_bytes:
+            raise self._failed(f"expected an answer of {max_body_bytes:,} bytes at most, found {body_bytes:,}")
         text = self._read(header_bytes, deadline, limit_s)
         try:
             header: Header = json.loads(text)
         except ValueError as error:
             raise self._failed(f"expected a frame's header, found {text[:16]!r}") from error
+        if not isinstance(header, dict):
+            raise self._failed(f"expected a frame's header, found {text[:16]!r}")
         return header, self._read(body_bytes, deadline, limit_s)
 
     def _write(self, data: bytes, deadline: float, limit_s: float) -> None:
@@ -126,8 +142,10 @@ class WorkerProcess:
     def _last_words(self) -> str:
         self._stderr.seek(0)
         lines = self._stderr.read().decode(errors="replace").splitlines()
-        told = [line.strip() for line in lines if line.strip() and _NOT_A_REASON not in line]
-        return "".join(character for character in told[-1][:300] if character.isprintable()) if told else ""
+        told = [line.rstrip() for line in lines if line.strip() and not _NOT_A_REASON.search(line)]
+        raised = [line for line in told if _RAISED.match(line)]
+        last = (raised or told or [""])[-1].strip()[:300]
+        return "".join(character for character in last if character.isprintable())
 
 
 def signal_name(number: int) -> str:

@@ -1,8 +1,9 @@
 """Models opened by a worker: a process of its own, on an emulated CPU, in another environment, in another language."""
 
 import os
-from collections.abc import Mapping, Sequence
-from typing import Any, Self
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +17,24 @@ from edgecnn.targets.plugin import Plugin
 from edgecnn.targets.runtime import ExplainingRuntime, Runtime
 from edgecnn.targets.session import Clock, Feed
 from edgecnn.targets.worker import Header
+from edgecnn.targets.worker_answers import (
+    OddAnswerError,
+    logits_bytes,
+    read_greeting,
+    read_logits,
+    read_placement,
+    read_times,
+)
 from edgecnn.targets.worker_process import WorkerProcess
 
 #: Importing onnxruntime takes one or two seconds under emulation; a loaded machine is slower.
 START_LIMIT_S = 120.0
+#: How an older onnxruntime says that it does not read a file.
+TOO_NEW = re.compile(r"IR version|opset|is not a registered function/op", re.IGNORECASE)
+#: How onnxruntime-web says that its own WebAssembly cannot be loaded.
+_NO_BACKEND = "no available backend found"
+
+T = TypeVar("T")
 
 
 class WorkerSession:
@@ -38,7 +53,7 @@ class WorkerSession:
         self.input, self.output = here.input, here.output
         self.clock: Clock = clock
         self._name = f"{model_name} on {target}"
-        self._runtime = runtime
+        self._target, self._runtime = target, runtime
         self._call_limit_s = call_limit_s or runtime.call_limit_s
         self._worker = WorkerProcess(command or runtime.command(), environment=runtime.environment(), name=self._name)
         self._provider, self._allow_cpu_nodes = provider, allow_cpu_nodes
@@ -62,7 +77,8 @@ class WorkerSession:
 
     def _open(self, how: str) -> bytes:
         answer, body = self._ask({"do": how, **self._opening}, self._adapted)
-        self.nodes_by_provider, self.load_us = answer["nodes"], answer.get("open_us")
+        self.nodes_by_provider = self._checked(lambda: read_placement(answer))
+        self.load_us = answer.get("open_us")
         require_provider(
             self.nodes_by_provider,
             self._provider,
@@ -86,9 +102,10 @@ class WorkerSession:
         Raises:
             StageError: the worker crashed, took too long, or the runtime failed in it.
         """
-        answer, body = self._ask({"do": "run", **self._described(batch)}, np.ascontiguousarray(batch).tobytes())
-        logits: NDArray[np.float32] = np.frombuffer(body, np.float32).reshape(answer["shape"])
-        return logits
+        limit = logits_bytes(len(batch), self.output)
+        header = {"do": "run", **self._described(batch)}
+        answer, body = self._ask(header, np.ascontiguousarray(batch).tobytes(), max_body_bytes=limit)
+        return self._checked(lambda: read_logits(answer, body, len(batch), self.output))
 
     def timed(self, batch: Feed) -> "RemoteCall":
         """Return a call with ``batch`` that the worker itself times, where no pipe is in the way."""
@@ -98,7 +115,7 @@ class WorkerSession:
         """Return the microseconds of each of some calls, by the worker's clock; raises as :meth:`run`."""
         header = {"do": "time", "calls": calls, **self._described(batch)}
         _, body = self._ask(header, np.ascontiguousarray(batch).tobytes())
-        return np.frombuffer(body, np.float64)
+        return self._checked(lambda: read_times(body, calls))
 
     def close(self) -> None:
         """End the worker."""
@@ -113,17 +130,44 @@ class WorkerSession:
     def _described(self, batch: Feed) -> dict[str, Any]:
         return {"input": self.input.name, "dtype": batch.dtype.str, "shape": batch.shape}
 
-    def _ask(self, header: Header, body: bytes) -> tuple[Header, bytes]:
+    def _checked(self, read: Callable[[], T]) -> T:
+        """Return what was read of an answer; a worker that answers oddly is asked nothing more."""
         try:
-            answer, data = self._worker.ask(header, body, limit_s=self._call_limit_s)
-            if "error" in answer:
-                raise StageError(
-                    f"{self._name}: the runtime failed there ({answer['error']}).",
-                    next_step="export the model again, and report it if that does not help",
-                )
+            return read()
+        except OddAnswerError as error:
+            self.close()
+            odd = StageError(
+                f"{self._name}: its process answered oddly: {error}.",
+                next_step="edgecnn targets; if it says ready, report this with the model",
+            )
+            raise _explained(odd, self._runtime) from error
+
+    def _ask(self, header: Header, body: bytes, *, max_body_bytes: int | None = None) -> tuple[Header, bytes]:
+        try:
+            answer, data = self._worker.ask(header, body, limit_s=self._call_limit_s, max_body_bytes=max_body_bytes)
         except StageError as error:
             raise _explained(error, self._runtime) from error
+        if "error" in answer:
+            raise self._runtime_failed(header, str(answer["error"]))
         return answer, data
+
+    def _runtime_failed(self, asked: Header, said: str) -> EdgecnnError:
+        if asked["do"] == "open" and TOO_NEW.search(said):
+            error: EdgecnnError = TargetError(
+                f"{self._name}: the model is too new for the runtime there ({said}).",
+                next_step="edgecnn export with a lower --opset, then edgecnn quantize",
+            )
+        elif _NO_BACKEND in said:
+            error = TargetError(
+                f"{self._name}: the runtime there is broken ({said}).",
+                next_step=f"edgecnn targets install {self._target} --force",
+            )
+        else:
+            error = StageError(
+                f"{self._name}: the runtime failed there ({said}).",
+                next_step="export the model again, and report it if that does not help",
+            )
+        return _explained(error, self._runtime)
 
 
 class RemoteCall:
@@ -148,7 +192,10 @@ def greet(worker: WorkerProcess, runtime: Runtime, target: str) -> MachineRecord
         TargetError: it does not start, or is not what was asked for.
     """
     try:
-        seen = worker.greeting(limit_s=START_LIMIT_S)
+        seen = read_greeting(worker.greeting(limit_s=START_LIMIT_S))
+    except OddAnswerError as error:
+        remedy = f"edgecnn targets install {target} --force"
+        raise TargetError(f"{target}: its process answered oddly: {error}.", next_step=remedy) from error
     except StageError as error:
         explained = _explained(error, runtime)
         remedy = f"edgecnn targets install {target} --force" if explained is error else explained.next_step
@@ -166,5 +213,5 @@ def greet(worker: WorkerProcess, runtime: Runtime, target: str) -> MachineRecord
     )
 
 
-def _explained(error: StageError, runtime: Runtime) -> EdgecnnError:
+def _explained(error: EdgecnnError, runtime: Runtime) -> EdgecnnError:
     return runtime.explain(error) if isinstance(runtime, ExplainingRuntime) else error

@@ -13,6 +13,7 @@ from edgecnn.progress import SILENT
 from edgecnn.targets import TARGETS, browser, install_web, reference_session, require_clock, running
 from edgecnn.targets.browser import VARIABLE, WASM_ISOLATED, WASM_PLAIN, WEBGPU_PAGE, Chromium
 from edgecnn.targets.native import CPU_PROVIDER
+from edgecnn.targets.python_environment import write_record
 from edgecnn.targets.worker_session import WorkerSession
 from tests.graphs import make_model, node, small_cnn
 from tests.web import fake_program, real_targets
@@ -71,9 +72,33 @@ def test_one_that_is_named_and_new_enough_still_needs_its_driver(
     assert "playwright 1.65.2 is damaged" in str(WASM_ISOLATED.why_not())
 
 
+def test_a_driver_that_was_cut_short_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    named(tmp_path, monkeypatch, "echo Chromium 156.0.8078.79")
+    for package in ("playwright", "greenlet"):
+        (browser.driver_folder() / package).mkdir(parents=True)
+    node = browser.driver_folder() / "playwright" / "node"
+    node.write_bytes(b"whole")
+    write_record(browser.driver_folder())
+    assert browser.driver_missing() is None
+    node.write_bytes(b"cut")
+    assert "playwright/node has 3 bytes, expected 5" in str(browser.driver_missing())
+
+
 def test_a_named_browser_that_does_not_exist_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, "/no/such/chromium")
     assert "/no/such/chromium" in str(WASM_ISOLATED.why_not())
+    assert f"${VARIABLE} names it: unset that, or name another" in str(WASM_ISOLATED.why_not())
+
+
+def test_a_browser_that_does_not_start_is_named_with_what_shows_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "/opt/browser")
+    failed = StageError("x: its process failed (Error: BrowserType.launch: closed).", next_step="report it")
+    found = WASM_ISOLATED.explain(failed)
+    assert isinstance(found, TargetError)
+    assert found.message.startswith("/opt/browser did not start: x: ")
+    assert found.next_step.startswith("/opt/browser --headless")
+    other = StageError("x: no answer within 300 s", next_step="report it")
+    assert WASM_ISOLATED.explain(other) is other
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
 """What is set up appears whole, or not at all."""
 
 import errno
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -42,6 +44,8 @@ def fail(final: Path, error: BaseException) -> None:
     [
         (OSError(errno.ENOSPC, "No space left on device"), StorageError),
         (PermissionError(errno.EACCES, "Permission denied"), BundleError),
+        (shutil.Error([("a", "b", "[Errno 28] No space left on device: 'a' -> 'b'")]), StorageError),
+        (TargetError("venv failed ([Errno 28] No space left on device).", next_step="x"), StorageError),
         (KeyboardInterrupt(), KeyboardInterrupt),
         (TargetError("no network", next_step="x"), TargetError),
     ],
@@ -65,3 +69,16 @@ def test_what_a_killed_one_left_is_removed(tmp_path: Path) -> None:
     (tmp_path / ".building-x" / "half").mkdir(parents=True)
     make(tmp_path / "qnn")
     assert [path.name for path in tmp_path.iterdir()] == ["qnn"]
+
+
+def test_a_disk_that_is_full_is_told_even_where_the_program_that_failed_says_something_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = TargetError("apt-cache failed (E: No packages found).", next_step="x")
+    with pytest.raises(TargetError, match="No packages found"):
+        fail(tmp_path / "qnn", error)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=4096))
+    with pytest.raises(StorageError, match=r"the disk is full; nothing was changed") as caught:
+        fail(tmp_path / "qnn", error)
+    assert "EDGECNN_CACHE" in caught.value.next_step
+    assert list(tmp_path.iterdir()) == []

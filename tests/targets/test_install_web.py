@@ -49,6 +49,16 @@ def test_a_damaged_one_is_made_anew_without_being_forced(fetched: list[Path]) ->
 
 
 @needs_node
+def test_a_file_that_was_cut_short_is_told_and_made_anew(fetched: list[Path]) -> None:
+    install_target("wasm")
+    cut = WASM.path(WASM.kept[-1])
+    cut.write_bytes(b"x")
+    assert f"{cut.name} has 1 bytes, expected 0" in str(WASM.why_not())
+    assert not install_target("wasm").unchanged
+    assert WASM.why_not() is None
+
+
+@needs_node
 def test_what_does_not_start_leaves_nothing(fetched: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     good = NpmPackage.fetch
 

@@ -35,7 +35,7 @@ def session(library: Path, *words: str, runtime: NodeRuntime = NODE_WASM, **chan
 @needs_node
 def test_a_batch_goes_in_and_logits_come_out_without_chatter_between_the_frames(tmp_path: Path) -> None:
     with session(fake_library(tmp_path)) as there:
-        expected = np.stack([X.mean((1, 2, 3)), np.zeros(4)], 1)
+        expected = np.stack([X.mean((1, 2, 3)), np.zeros(4), np.zeros(4)], 1)
         np.testing.assert_allclose(there.run(X), expected, rtol=1e-5)
         np.testing.assert_allclose(there.run(X[1:2]), expected[1:2], rtol=1e-5)
         assert there.nodes_by_provider == {CPU_PROVIDER: 3}
@@ -187,3 +187,11 @@ def test_the_real_xnnpack_answers_each_image_of_a_batch(monkeypatch: pytest.Monk
         here = reference_session(DATA, model_name="float.onnx").run(X)
         np.testing.assert_allclose(there.run(X), here, rtol=1e-4, atol=1e-5)
         assert there.nodes_by_provider["XnnpackExecutionProvider"] > 0
+
+
+@needs_node
+def test_a_library_whose_webassembly_cannot_be_loaded_is_to_be_installed_again(tmp_path: Path) -> None:
+    library = fake_library(tmp_path, create='throw new Error("no available backend found. ERR: [wasm] CompileError");')
+    with pytest.raises(TargetError, match=r"the runtime there is broken \(no available backend found") as caught:
+        session(library)
+    assert caught.value.next_step == "edgecnn targets install wasm --force"

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -140,6 +141,14 @@ def test_a_connection_that_breaks_in_the_middle_is_named(server: Server) -> None
     assert "the same command again" in caught.value.next_step
 
 
+def test_a_program_that_is_killed_there_is_told_from_a_connection_that_broke(server: Server) -> None:
+    board = server.board(server.python("python-oom", before=pid_file(server), patch=SLOW))
+    with session(board) as there:
+        threading.Timer(0.5, os.kill, (read_pid(server), signal.SIGKILL)).start()
+        with pytest.raises(StageError, match="ended with code 255: the program there was killed"):
+            there.run(X)
+
+
 def test_a_silent_machine_is_noticed_by_ssh_itself(server: Server) -> None:
     board = dataclasses.replace(server.board(), alive_s=1)
     with session(board) as there:
@@ -236,8 +245,9 @@ def test_an_answer_of_another_shape_is_refused(server: Server, answer: str) -> N
 def test_a_model_too_new_for_the_board_says_what_to_do(server: Server) -> None:
     patch = "import onnxruntime\ndef no(*_, **__):\n    raise ValueError('Unsupported model IR version: 12, max 11')\n"
     board = server.board(server.python("python-ir", patch=f"{patch}onnxruntime.InferenceSession = no\n"))
-    with pytest.raises(StageError, match=r"IR version: 12.*too new for the onnxruntime there") as caught:
+    with pytest.raises(TargetError, match=r"too new for the runtime there .*IR version: 12") as caught:
         session(board)
+    assert caught.value.exit_code == ExitCode.TARGET_UNAVAILABLE
     assert f"pip install onnxruntime=={onnxruntime.__version__}" in caught.value.next_step
     assert "--opset" in caught.value.next_step
 

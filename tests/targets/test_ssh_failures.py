@@ -22,6 +22,8 @@ PI = SshAddress(host="board", user="pi")
         ("ssh: Could not resolve hostname board: Name or service not known", "no such host is known", "spelt"),
         ("ssh: connect to host board port 22: No route to host", "no route to it", "switched on"),
         ("ssh: connect to host board port 22: Connection timed out", "no route to it", "switched on"),
+        ("Connection to 127.0.0.1 port 24103 timed out", "no route to it", "switched on"),
+        ("banner exchange: Connection to 127.0.0.1 port 80: invalid format", "what listens there is no SSH", "ssh pi@"),
         ("ssh: connect to host board port 22: Connection refused", "no SSH server listens there", "reachable"),
         ("Timeout, server board not responding.", "the connection was lost", "switched on"),
         ("Connection to board closed by remote host.", "the connection was lost", "switched on"),

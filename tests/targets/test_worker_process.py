@@ -168,3 +168,21 @@ def test_ctrl_c_at_the_terminal_does_not_reach_the_child(echo: WorkerProcess) ->
 
 def test_signals_have_names() -> None:
     assert [signal_name(number) for number in (4, 11, 200)] == ["SIGILL", "SIGSEGV", "signal 200"]
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (
+            "SyntaxError: Unexpected end of input\\n    at compile (x)\\n\\nNode.js v20.20.2\\n",
+            "(SyntaxError: Unexpected end ",
+        ),
+        (
+            "Traceback\\n  File\\npw.Error: BrowserType.launch: closed\\nCall log:\\n- [pid=7] <close>\\n",
+            "(pw.Error: BrowserType",
+        ),
+        ("a\\nb\\nNode.js v20.20.2\\n", "(b)"),
+    ],
+)
+def test_the_line_that_says_what_was_raised_is_told_whatever_follows_it(said: str, words: str) -> None:
+    assert f"it ended with code 3 {words}" in failure(f"sys.stderr.write('{said}'); sys.exit(3)").message

@@ -145,3 +145,53 @@ def test_an_emulated_haswell_answers_as_this_machine_does_in_float() -> None:
         assert there.machine.architecture == "x86_64"
         assert "Haswell" in there.machine.cpu
     assert set(Path().iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("statement", "words"),
+    [
+        (
+            "import numpy; return numpy.zeros((2, 6), '<f4')",
+            r"answered oddly: expected logits \[4, 3\], found \[2, 6\]",
+        ),
+        (
+            "import numpy; return numpy.zeros((4, 2), '<f4')",
+            r"answered oddly: expected logits \[4, 3\], found \[4, 2\]",
+        ),
+        ("import numpy; return numpy.zeros((9, 3), '<f4')", "expected an answer of 48 bytes at most, found 108"),
+    ],
+)
+def test_an_answer_to_something_else_is_an_error_and_ends_the_process(statement: str, words: str) -> None:
+    with session(spoiled(statement)) as there:
+        with pytest.raises(StageError, match=words):
+            there.run(X)
+        assert there._worker._process.returncode is not None
+
+
+def test_a_worker_that_greets_oddly_is_a_target_that_is_not_here() -> None:
+    code = f"import sys; sys.path.insert(0, {str(WORKER.parents[2])!r})\n"
+    code += "from edgecnn.targets.worker import pack; sys.stdout.buffer.write(pack({'cpu': 'x'}))"
+    with pytest.raises(TargetError, match="cpu@x: its process answered oddly: expected a greeting that tells system"):
+        session([sys.executable, "-c", code])
+
+
+def test_a_worker_that_does_not_tell_where_its_nodes_are_is_refused() -> None:
+    code = f"""
+source = open({str(WORKER)!r}).read().replace("def _placement(session: Any) -> Header:",
+    "def _placement(session):\\n    return {{'nodes': {{'CPUExecutionProvider': -1}}}}")
+exec(compile(source, "worker", "exec"), {{"__name__": "__main__"}})
+"""
+    with pytest.raises(StageError, match="expected how many nodes each provider runs, found"):
+        session([sys.executable, "-c", code])
+
+
+def test_a_model_too_new_for_the_runtime_there_is_a_target_that_does_not_take_it() -> None:
+    code = f"""
+source = open({str(WORKER)!r}).read().replace("def _open(model: bytes, header: Header) -> Any:",
+    "def _open(model, header):\\n    raise ValueError('IR version: 14, max supported IR version: 13')")
+exec(compile(source, "worker", "exec"), {{"__name__": "__main__"}})
+"""
+    with pytest.raises(TargetError, match=r"too new for the runtime there .*max supported IR version: 13") as caught:
+        session([sys.executable, "-c", code])
+    assert caught.value.exit_code == ExitCode.TARGET_UNAVAILABLE
+    assert "--opset" in caught.value.next_step
