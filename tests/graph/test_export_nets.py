@@ -126,11 +126,15 @@ PREPROCESSINGS = st.builds(
 
 
 def is_hard(network: nn.Module) -> bool:
-    """Tell whether a network has a layer of the kinds above."""
+    """Tell whether a network has a layer of the kinds above, or a mean over what TorchScript pads in the graph."""
+    layers = list(network.modules())
+    padded_there = any(isinstance(one, nn.Conv2d) and one.padding_mode != "zeros" for one in layers)
+    if padded_there and any(isinstance(one, nn.AdaptiveAvgPool2d) for one in layers):
+        return True  # it knows no size behind such a Pad
     return any(
         (isinstance(layer, (nn.MaxPool2d, nn.AvgPool2d)) and layer.ceil_mode)
         or (isinstance(layer, nn.Conv2d) and layer.padding == "same" and max(layer.dilation) > 1)
-        for layer in network.modules()
+        for layer in layers
     )
 
 
