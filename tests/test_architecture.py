@@ -49,6 +49,8 @@ PIPELINE = (
     "quantize_settings",
     "calibration_job",
     "tuned",
+    "kept_ranges",
+    "quantize_file",
     "quantize",
     "verdict",
     "report",

@@ -104,3 +104,8 @@ def test_a_twin_that_was_changed_is_refused(tuned: Path) -> None:
     (tuned / PORTABLE_MODEL).write_bytes((tuned / "int8.onnx").read_bytes())
     with pytest.raises(BundleError, match="the file was changed"):
         read_int8(Bundle.open(tuned), PORTABLE_MODEL)
+
+
+def test_a_file_stands_right_behind_the_one_that_it_is_the_twin_of(tuned: Path) -> None:
+    made = [artifact.path for artifact in read_manifest(tuned).artifacts if artifact.stage == "quantize"]
+    assert made == ["int8.onnx", PORTABLE_MODEL, "ranges.json"]
