@@ -16,7 +16,7 @@ from edgecnn.pipeline.predict import predict_shipped
 from edgecnn.pipeline.report import report_stage
 from edgecnn.pipeline.sampling import sample_sizes
 from edgecnn.pipeline.validation_job import ValidationJob
-from edgecnn.pipeline.verdict import Gates, Verdict, accuracy_checks, merge
+from edgecnn.pipeline.verdict import Gates, Verdict, accuracy_checks, merge, still_true
 from edgecnn.targets import require
 from edgecnn.targets.choice import ALL, choose_targets, cpu_nodes_allowed
 
@@ -77,10 +77,12 @@ def validate(
     with working_on(options.bundle or newest_folder()) as bundle:
         dataset = choose_dataset(options, bundle.manifest, *input_size(bundle, FLOAT_MODEL))
         job = validation_job(bundle, dataset, options, chosen, model=model, n_images=n_images, cpu_nodes=cpu_nodes)
+        before = bundle.manifest
         found = job.measure(keep_going=len(chosen) > 1)
         predictions = predict_shipped(bundle) if ALL in targets else ()
         verdict = Verdict(checks=accuracy_checks(found.results, gates), failures=found.failures)
-        bundle.amend({"checks": merge(bundle.manifest.checks, verdict.checks)})
+        kept = still_true(bundle.manifest.checks, before, bundle.manifest)
+        bundle.amend({"checks": merge(kept, verdict.checks)})
         report_stage(bundle)
         outcome = Validated(
             stage="validate",
