@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 from edgecnn.bundle import Bundle
 from edgecnn.bundle.locate import newest_folder
-from edgecnn.bundle.manifest import ValidationResult
+from edgecnn.bundle.manifest import FusionRecord, SaturationRecord, ValidationResult
 from edgecnn.bundle.prediction import PredictionRecord
 from edgecnn.data import Dataset
 from edgecnn.pipeline.answers import REFERENCE
 from edgecnn.pipeline.context import Options, Outcome, choose_dataset, input_size, working_on
 from edgecnn.pipeline.export import FLOAT_MODEL
-from edgecnn.pipeline.int8_choice import choose_int8
+from edgecnn.pipeline.int8_choice import SHARED_MODELS, choose_int8
 from edgecnn.pipeline.predict import predict_shipped
 from edgecnn.pipeline.report import report_stage
 from edgecnn.pipeline.sampling import sample_sizes
@@ -32,6 +32,20 @@ class Validated(Outcome):
 
     results: tuple[ValidationResult, ...] = ()
     predictions: tuple[PredictionRecord, ...] = ()
+
+    @property
+    def saturation(self) -> SaturationRecord | None:
+        """The audit of ``int8.onnx``, if a target was asked about it: it says nothing of a target's own model."""
+        return self.manifest.saturation if self._of_shared else None
+
+    @property
+    def fusion(self) -> FusionRecord | None:
+        """What fusing changes in ``int8.onnx``, if a target was asked about it."""
+        return self.manifest.fusion if self._of_shared else None
+
+    @property
+    def _of_shared(self) -> bool:
+        return any(result.int8_model in SHARED_MODELS for result in self.results)
 
 
 def validate(

@@ -9,8 +9,8 @@ from edgecnn.bundle.shipped import shipped_latency, shipped_validation
 from edgecnn.report.fit import fitted_items
 from edgecnn.report.latency import latency_items
 from edgecnn.report.prediction import prediction_items
-from edgecnn.report.targets import failure_items, model_sentences
-from edgecnn.report.text import artifacts_table, checks_items, plain, validation_table, verdict_line
+from edgecnn.report.targets import failure_items
+from edgecnn.report.text import artifacts_table, checks_items, model_sentences, plain, validation_table, verdict_line
 from edgecnn.report.tuning import recommendation_sentence
 
 if TYPE_CHECKING:
