@@ -155,3 +155,14 @@ def test_some_images_or_other_versions_are_not_a_validation(fitted: Path) -> Non
     record = own(read_manifest(fitted))
     assert is_validated(record, "xnnpack", dataset)
     assert not is_validated(record, "cpu", dataset)
+
+
+def test_the_audits_of_int8_onnx_are_not_told_of_another_model(fitted: Path) -> None:
+    options = Options(bundle=fitted)
+    outcome, _ = validate(targets=["cpu", "xnnpack"], gates=ANY, options=options)
+    assert outcome.saturation is not None
+    assert outcome.saturation == outcome.manifest.saturation
+    assert outcome.fusion == outcome.manifest.fusion
+    outcome, _ = validate(targets=["cpu"], model=OWN, gates=ANY, options=options)
+    assert (outcome.saturation, outcome.fusion) == (None, None)
+    assert outcome.manifest.saturation is not None
