@@ -347,6 +347,11 @@ class FittedRecord(Record):
     validation: tuple[ValidationResult, ...] = ()
     latency: tuple[LatencyResult, ...] = ()
 
+    @property
+    def is_own(self) -> bool:
+        """Whether the file was made for this target alone."""
+        return self.model == f"int8-{self.target}.onnx"
+
 
 class Check(Record):
     """One gate: what was measured against what was asked."""

@@ -61,8 +61,8 @@ def _show(outcome: "Validated", verdict: "Verdict", json: bool) -> NoReturn:
         checks=verdict.checks,
         failures=verdict.failures,
         predictions=outcome.predictions,
-        saturation=outcome.manifest.saturation,
-        fusion=outcome.manifest.fusion,
+        saturation=outcome.saturation,
+        fusion=outcome.fusion,
         passed=verdict.passed,
     )
     if json:

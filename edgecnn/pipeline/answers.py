@@ -38,11 +38,13 @@ class Asking:
         models: ONNX files by name.
         cpu_nodes: how many of a model's nodes the CPU may run in place of each target's provider.
         progress: told the images done.
+        advice: what to do where a target refuses its int8 model, by target; of none, what the failure says itself.
     """
 
     models: Mapping[str, bytes]
     cpu_nodes: Mapping[str, int]
     progress: Progress
+    advice: Mapping[str, str] = field(default_factory=dict)
     _references: dict[tuple[str, int], Answer] = field(default_factory=dict)
 
     def reference(self, name: str, images: Images) -> Answer:

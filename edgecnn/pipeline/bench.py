@@ -14,13 +14,13 @@ from edgecnn.measure.bench_settings import BenchSettings
 from edgecnn.measure.machine import describe_machine
 from edgecnn.pipeline.bench_models import Models
 from edgecnn.pipeline.context import Options, Outcome, Work, working_on
-from edgecnn.pipeline.fit_records import replaced, with_latency
-from edgecnn.pipeline.int8_choice import SHARED_MODELS, choose_int8
+from edgecnn.pipeline.fit_records import place, replaced, with_latency, without_claim
+from edgecnn.pipeline.int8_choice import SHARED_MODELS, advice_without_twin, choose_int8
 from edgecnn.pipeline.quantize import INT8_MODEL
 from edgecnn.pipeline.report import report_stage
 from edgecnn.pipeline.target_latency import TargetLatency, measure_latency
 from edgecnn.pipeline.validation_job import model_hashes
-from edgecnn.pipeline.verdict import Gates, Verdict, check_speedup, merge
+from edgecnn.pipeline.verdict import Gates, Verdict, check_speedup, merge, still_true
 from edgecnn.targets import require, require_clock
 from edgecnn.targets.choice import choose_targets, cpu_nodes_allowed
 
@@ -67,10 +67,12 @@ def bench(
             bundle=bundle, options=options, int8_models=choose_int8(bundle, chosen, model), settings=each,
             cpu_nodes=cpu_nodes,
         )  # fmt: skip
+        before = bundle.manifest
         found = job.measure(keep_going=len(chosen) > 1)
         checks = tuple(check_speedup(result) for result in found.results) if gates.require_speedup else ()
         verdict = Verdict(checks=checks, failures=found.failures)
-        bundle.amend({"checks": merge(bundle.manifest.checks, verdict.checks)})
+        kept = still_true(bundle.manifest.checks, before, bundle.manifest)
+        bundle.amend({"checks": merge(kept, verdict.checks)})
         report_stage(bundle)
         return job.outcome(), list(found.results), verdict
 
@@ -101,7 +103,7 @@ def bench_stage(
         settings=_each(settings),
         cpu_nodes=cpu_nodes or {},
     )
-    if not options.force and job.work.is_done():
+    if not options.force and job.is_done():
         return job.work.unchanged()
     found = job.measure(keep_going=failures is not None)
     if failures is not None:
@@ -139,10 +141,22 @@ class _BenchJob:
             },
         )
 
+    def is_done(self) -> bool:
+        """Tell whether the manifest has these very figures, those of targets' own models among them."""
+        known = {(one.int8_model, place(one)) for record in self.bundle.manifest.fitted for one in record.latency}
+        own = {
+            (model, (target, each.batch, each.threads, each.through))
+            for target, model in self.int8_models.items()
+            if model not in SHARED_MODELS
+            for each in self.settings
+        }
+        return self.work.is_done() and own <= known
+
     def measure(self, *, keep_going: bool) -> TargetLatency:
         """Measure, and write it; a target that fails is told among the failures, or raises."""
         names = dict.fromkeys(self.int8_models.values())
-        read = {name: Models.read(self.bundle, name, cpu_nodes=self.cpu_nodes) for name in names}
+        advice = advice_without_twin(self.bundle, self.int8_models)
+        read = {name: Models.read(self.bundle, name, cpu_nodes=self.cpu_nodes, advice=advice) for name in names}
         models = {target: read[name] for target, name in self.int8_models.items()}
         found = measure_latency(models, self.settings, self.options.progress, keep_going=keep_going)
         manifest = self.bundle.manifest
@@ -151,7 +165,7 @@ class _BenchJob:
         if any(name in SHARED_MODELS for name in names):
             self.work.finish((), {**changes, "latency": replaced(manifest.latency, shared)})
         else:
-            self.bundle.amend(changes)
+            self.bundle.amend({**changes, "stages": without_claim(manifest.stages, "bench", self.int8_models)})
         if found.failures:  # then the stage is not done: the next run asks again
             stages = {name: record for name, record in self.bundle.manifest.stages.items() if name != "bench"}
             self.bundle.amend({"stages": stages})

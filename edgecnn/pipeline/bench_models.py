@@ -11,9 +11,9 @@ from edgecnn.bundle.atomic import sha256_bytes
 from edgecnn.bundle.tuning import RecommendationRecord
 from edgecnn.pipeline.context import input_size, read_model
 from edgecnn.pipeline.export import FLOAT_MODEL
-from edgecnn.pipeline.int8_choice import read_int8
+from edgecnn.pipeline.int8_choice import advising, read_int8
 from edgecnn.pipeline.quantize import INT8_MODEL
-from edgecnn.targets import Session, open_session
+from edgecnn.targets import Session, open_session, require
 from edgecnn.targets.session_options import DEFAULT_SESSION
 
 
@@ -29,6 +29,7 @@ class Models:
         int8: the int8 model's name.
         recommendation: what a tuning recommends.
         cpu_nodes: how many of a model's nodes the CPU may run in place of each target's provider.
+        advice: what to do where a target refuses the int8 model, by target; of none, what the failure says itself.
     """
 
     of_float: bytes
@@ -38,9 +39,17 @@ class Models:
     int8: str = INT8_MODEL
     recommendation: RecommendationRecord | None = None
     cpu_nodes: Mapping[str, int] = field(default_factory=dict)
+    advice: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, bundle: Bundle, int8: str = INT8_MODEL, *, cpu_nodes: Mapping[str, int] | None = None) -> "Models":
+    def read(
+        cls,
+        bundle: Bundle,
+        int8: str = INT8_MODEL,
+        *,
+        cpu_nodes: Mapping[str, int] | None = None,
+        advice: Mapping[str, str] | None = None,
+    ) -> "Models":
         """Read float.onnx and an int8 model.
 
         Raises:
@@ -57,6 +66,7 @@ class Models:
             int8=int8,
             recommendation=bundle.manifest.recommendation,
             cpu_nodes=cpu_nodes or {},
+            advice=advice or {},
         )
 
     @property
@@ -67,14 +77,16 @@ class Models:
     def open(self, name: str, target: str, threads: int) -> Session:
         """Open one of them on a target, int8 as its tuning there says."""
         session = self.int8_session(target) if name == self.int8 else DEFAULT_SESSION
-        return open_session(
-            target,
-            self.bytes_of(name),
-            model_name=name,
-            threads=threads,
-            options_name=session,
-            allow_cpu_nodes=self.cpu_nodes.get(target, 0),
-        )
+        require(target)  # one that is not here is another matter than one that refuses the model
+        with advising(self.advice.get(target) if name == self.int8 else None):
+            return open_session(
+                target,
+                self.bytes_of(name),
+                model_name=name,
+                threads=threads,
+                options_name=session,
+                allow_cpu_nodes=self.cpu_nodes.get(target, 0),
+            )
 
     def int8_session(self, target: str) -> str:
         """Return the row of the table of session options that a tuning of this very int8 recommends for a target."""

@@ -10,6 +10,7 @@ from edgecnn.bundle.latency import LatencyResult
 from edgecnn.bundle.manifest import Check
 from edgecnn.bundle.measurement import Measurement, read_measurement
 from edgecnn.bundle.record import MachineRecord
+from edgecnn.bundle.shipped import shipped_latency
 from edgecnn.errors import BundleError
 from edgecnn.measure.figures import latency_figures, protocol_figures
 from edgecnn.pipeline.measurement import measured_files
@@ -97,12 +98,12 @@ def _read(path: Path) -> Measurement:
         found = read_measurement(path)
     else:
         bundle = Bundle.open(path)
-        network = bundle.manifest.network
+        network, results = bundle.manifest.network, shipped_latency(bundle.manifest)
         found = Measurement(
             edgecnn_version=bundle.manifest.edgecnn_version,
             network=network.name if network else None,
-            models=measured_files(bundle, *(result.int8_model for result in bundle.manifest.latency)),
-            results=bundle.manifest.latency,
+            models=measured_files(bundle, *(result.int8_model for result in results)),
+            results=results,
         )
     if not found.results and found.protocol is None:
         raise BundleError(f"{path}: holds no latency.", next_step="edgecnn bench, on the machine that it is about")
@@ -125,6 +126,8 @@ def _match(a: _Side, b: _Side, *, any_machine: bool) -> list[tuple[LatencyResult
 
 def _machine_notes(a: LatencyResult, b: LatencyResult, *, any_machine: bool) -> list[str]:
     notes = _compare_machines(a.machine, b.machine, any_machine=any_machine)
+    if a.int8_model != b.int8_model:
+        notes.append(f"{_name(a)}: int8 is {a.int8_model} in A and {b.int8_model} in B")
     if _name(a) != _name(b):
         notes.append(f"{_name(a)} is compared with {_name(b)}")
     return notes

@@ -30,7 +30,7 @@ def own_model(target: str) -> str:
 
 def own_models(bundle: Bundle) -> dict[str, FittedRecord]:
     """Return the records of models that are targets' own, by file name."""
-    return {one.model: one for one in bundle.manifest.fitted if one.model == own_model(one.target)}
+    return {one.model: one for one in bundle.manifest.fitted if one.is_own}
 
 
 def require_own(bundle: Bundle, model: str) -> FittedRecord:
@@ -108,7 +108,7 @@ def _others(bundle: Bundle, target: str, progress: Progress) -> dict[str, Fitted
 
 def _elsewhere(bundle: Bundle, target: str) -> list[FittedRecord]:
     """Return the records of other targets that run ``float.onnx`` or ``int8.onnx``."""
-    return [one for one in bundle.manifest.fitted if one.model != own_model(one.target) and one.target != target]
+    return [one for one in bundle.manifest.fitted if not one.is_own and one.target != target]
 
 
 def _files(bundle: Bundle, kept: Mapping[str, FittedRecord]) -> list[tuple[Artifact, bytes]]:

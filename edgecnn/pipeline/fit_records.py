@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 
 from edgecnn.bundle.latency import LatencyResult
-from edgecnn.bundle.manifest import FittedRecord, ValidationResult
+from edgecnn.bundle.manifest import FittedRecord, StageName, StageRecord, ValidationResult
 
 _Fitted = tuple[FittedRecord, ...]
 
@@ -28,7 +28,7 @@ def with_validation(fitted: _Fitted, asked: Mapping[str, str], results: Iterable
                 )
             }
         )
-        if _is_own(record)
+        if record.is_own
         else record
         for record in fitted
     )
@@ -41,7 +41,7 @@ def with_latency(fitted: _Fitted, results: Iterable[LatencyResult]) -> _Fitted:
         by_model.setdefault(result.int8_model, []).append(result)
     return tuple(
         record.model_copy(update={"latency": replaced(record.latency, by_model[record.model])})
-        if _is_own(record) and record.model in by_model
+        if record.is_own and record.model in by_model
         else record
         for record in fitted
     )
@@ -59,5 +59,18 @@ def place(result: LatencyResult) -> tuple[str, int, int, str]:
     return result.target, result.batch, result.threads, result.through
 
 
-def _is_own(record: FittedRecord) -> bool:
-    return record.model == f"int8-{record.target}.onnx"
+def without_claim(
+    stages: Mapping[StageName, StageRecord], stage: StageName, asked: Mapping[str, str]
+) -> dict[StageName, StageRecord]:
+    """Return the stages without one whose figures of targets' own models were replaced by others; else all of them.
+
+    Args:
+        stages: of a manifest.
+        stage: ``validate`` or ``bench``.
+        asked: the model of each target whose figures were replaced; all of them targets' own.
+    """
+    record = stages.get(stage)
+    models = record.settings.get("int8_models") if record is not None else None
+    claimed = models if isinstance(models, dict) else {}
+    lost = any(claimed.get(target) == model for target, model in asked.items())
+    return {name: one for name, one in stages.items() if name != stage or not lost}

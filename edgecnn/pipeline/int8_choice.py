@@ -1,9 +1,10 @@
 """Which of a bundle's int8 models a target runs."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 
 from edgecnn.bundle import Bundle
-from edgecnn.errors import BundleError
+from edgecnn.errors import BundleError, ModelError, StageError, TargetError
 from edgecnn.pipeline.context import read_model
 from edgecnn.pipeline.fit_commit import own_models, require_own
 from edgecnn.pipeline.quantize import INT8_MODEL, PORTABLE_MODEL
@@ -45,6 +46,42 @@ def choose_int8(bundle: Bundle, targets: Sequence[str], model: str | None = None
             next_step=f"--model {INT8_MODEL}",
         )
     return dict.fromkeys(targets, model)
+
+
+def advice_without_twin(bundle: Bundle, int8_models: Mapping[str, str]) -> dict[str, str]:
+    """Return what to do where a target refuses ``int8.onnx`` that was rewritten for the CPU's kernels, by target.
+
+    A bundle of an earlier version has no file of the same arithmetic as it was before that.
+
+    Args:
+        bundle: of any version.
+        int8_models: the int8 model of each target, by file name.
+    """
+    record = bundle.manifest.stages.get("quantize")
+    rewritten = record is not None and bool(record.settings.get("rewrites"))
+    lost = rewritten and bundle.manifest.artifact(PORTABLE_MODEL) is None
+    if not lost:
+        return {}
+    advice = (
+        f"edgecnn quantize, which writes {PORTABLE_MODEL}: the same int8 as it was before its rewrites for the CPU; "
+        "then the same command"
+    )
+    return {
+        target: advice
+        for target, model in int8_models.items()
+        if model == INT8_MODEL and target_row(target).provider != CPU_PROVIDER
+    }
+
+
+@contextlib.contextmanager
+def advising(advice: str | None) -> Iterator[None]:
+    """Give what fails inside this next step instead of its own; None leaves it."""
+    try:
+        yield
+    except (TargetError, StageError, ModelError) as error:
+        if advice is None:
+            raise
+        raise type(error)(error.message, next_step=advice) from error
 
 
 def read_int8(bundle: Bundle, model: str) -> bytes:

@@ -5,13 +5,12 @@ import importlib.metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgecnn import data as data_room
 from edgecnn.bundle import Bundle
 from edgecnn.bundle.atomic import sha256_bytes
 from edgecnn.bundle.locate import default_folder, newest_folder
-from edgecnn.bundle.manifest import MANIFEST, Artifact, NetworkRecord, SearchRecord, TryRecord
+from edgecnn.bundle.manifest import MANIFEST, Artifact, SearchRecord, TryRecord
 from edgecnn.data import Dataset
-from edgecnn.errors import BundleError, DataError, ModelError, StageError, UsageError
+from edgecnn.errors import StageError, UsageError
 from edgecnn.pipeline.calibration_job import CalibrationJob, calibration_job, judgement_fields
 from edgecnn.pipeline.context import (
     Options,
@@ -19,11 +18,12 @@ from edgecnn.pipeline.context import (
     Work,
     choose_dataset,
     describe_artifact,
-    image_size,
     input_size,
     working_on,
 )
 from edgecnn.pipeline.export import FLOAT_MODEL
+from edgecnn.pipeline.kept_ranges import kept_ranges, ranges_product
+from edgecnn.pipeline.quantize_file import adopt, images_for, read_float_model, require_replaceable
 from edgecnn.pipeline.quantize_settings import QuantizeSettings
 from edgecnn.pipeline.tuned import Applied, applied_sentence, rewritten, tuning_to_apply
 
@@ -71,11 +71,11 @@ def quantize(
             dataset = choose_dataset(options, bundle.manifest, *input_size(bundle, FLOAT_MODEL))
             return quantize_stage(bundle, dataset, options, settings)
     path = Path(model)
-    data = _read_float_model(path)
+    data = read_float_model(path)
     folder = options.bundle or (path.parent if (path.parent / MANIFEST).is_file() else default_folder(path.stem))
-    dataset = _images_for(path, data, folder, options)
+    dataset = images_for(path, data, folder, options)
     with working_on(folder, create=True) as bundle:
-        _require_replaceable(bundle, path, data, options)
+        require_replaceable(bundle, path, data, options)
         return quantize_stage(bundle, dataset, options, settings, given=(path, data))
 
 
@@ -104,11 +104,11 @@ def quantize_stage(
         return work.unchanged()
     job.choose_images()
     if settings.max_drop_pp is None:
-        products, changes = _by_recipe(job, None if options.force else _kept_ranges(bundle, job))
+        products, changes = _by_recipe(job, None if options.force else kept_ranges(bundle, job))
     else:
         products, changes = _by_search(job, settings.max_drop_pp)
     if given:
-        _adopt(bundle, *given, dataset)
+        adopt(bundle, *given, dataset)
     left = changes["float_layers"]
     if left:
         options.progress.say(f"still float: {', '.join(map(str, left))}")  # type: ignore[call-overload]
@@ -169,22 +169,6 @@ def _outdated(bundle: Bundle, products: list[tuple[Artifact, bytes]]) -> dict[st
 _Made = tuple[list[tuple[Artifact, bytes]], dict[str, object]]
 
 
-def _kept_ranges(bundle: Bundle, job: CalibrationJob) -> "dict[str, Range] | None":
-    """Return the ranges that the bundle holds for a recipe; None if it has none, or the file was lost or changed."""
-    from edgecnn.quantization.range_cache import RANGES, read_ranges
-
-    artifact = bundle.manifest.artifact(RANGES)
-    if artifact is None or not bundle.holds({RANGES: artifact.sha256}):
-        return None
-    return read_ranges(bundle.read(RANGES, next_step="edgecnn quantize --force"), _range_key(job))
-
-
-def _range_key(job: CalibrationJob) -> str:
-    from edgecnn.quantization.range_cache import range_key
-
-    return range_key(sha256_bytes(job.model), job.calibration.image_sha256, job.recipes[0])
-
-
 def _by_recipe(job: CalibrationJob, known: "dict[str, Range] | None") -> _Made:
     """Quantize by one recipe; ranges that are known are not looked for again."""
     from edgecnn.quantization.keep_float import quantize_and_keep_float
@@ -209,13 +193,10 @@ def _by_recipe(job: CalibrationJob, known: "dict[str, Range] | None") -> _Made:
 
 def _products(job: CalibrationJob, quantized: "Quantized", portable: bytes) -> _Made:
     """Return the files of one recipe: the model, as it was before its rewrites if it has any, and its ranges."""
-    from edgecnn.quantization.range_cache import RANGES, write_ranges
-
-    (chosen,) = job.recipes
-    ranges = write_ranges(_range_key(job), job.prepare(chosen).ranges(chosen))
-    products = [_artifact(job, quantized.data), (describe_artifact("quantize", RANGES, ranges), ranges)]
+    products = [_artifact(job, quantized.data)]
     if job.rewrites:
         products.append(_artifact(job, portable, name=PORTABLE_MODEL))
+    products.append(ranges_product(job))
     return products, {"float_layers": quantized.float_layers, "search": None}
 
 
@@ -262,84 +243,3 @@ def _by_search(job: CalibrationJob, max_drop_pp: float) -> _Made:
 def _artifact(job: CalibrationJob, data: bytes, *, name: str = INT8_MODEL) -> tuple[Artifact, bytes]:
     tools = {name: importlib.metadata.version(name) for name in ("onnx", "onnxruntime")}
     return describe_artifact("quantize", name, data, parent_sha256=sha256_bytes(job.model), tools=tools), data
-
-
-def _read_float_model(path: Path) -> bytes:
-    """Read a stranger's ONNX file and check it before a bundle is touched."""
-    from edgecnn.graph import onnx_file
-    from edgecnn.graph.external_data import read_whole
-
-    if not path.is_file():
-        what = "a folder" if path.is_dir() else "nothing"
-        raise ModelError(
-            f"{path}: expected a float ONNX model, found {what}.",
-            next_step="edgecnn quantize --bundle FOLDER for a bundle, or name an .onnx file",
-        )
-    data = read_whole(path)
-    if onnx_file.is_quantized(onnx_file.parse(data, str(path))):
-        raise ModelError(
-            f"{path}: is quantized already; expected a float model.",
-            next_step="give the float model: float.onnx",
-        )
-    return data
-
-
-def _images_for(path: Path, data: bytes, folder: Path, options: Options) -> Dataset:
-    """Return the images for an ONNX file: those named, else those of the bundle it goes into."""
-    from edgecnn.targets import reference_session
-
-    session = reference_session(data, model_name=str(path))
-    height, width = image_size(session.input.shape, str(path))
-    for spec, known in ((session.input, ("float32", "uint8")), (session.output, ("float32",))):
-        if spec.dtype not in known:
-            raise ModelError(
-                f"{path}: {spec.name!r} is {spec.dtype}; expected {' or '.join(known)}.",
-                next_step="export the network in float32: network.float()",
-            )
-    if options.data is not None:
-        return data_room.load(options.data, height=height, width=width, cache_folder=options.cache)
-    if (folder / MANIFEST).is_file():
-        return choose_dataset(options, Bundle.open(folder).manifest, height, width)
-    raise DataError(
-        "quantize: an ONNX file says nothing of its images.",
-        next_step="give its training images: --data FOLDER",
-    )
-
-
-def _is_own(bundle: Bundle, data: bytes) -> bool:
-    known = bundle.manifest.artifact(FLOAT_MODEL)
-    return known is not None and known.sha256 == sha256_bytes(data)
-
-
-def _require_replaceable(bundle: Bundle, path: Path, data: bytes, options: Options) -> None:
-    """Refuse to replace a model that the bundle exported itself."""
-    if _is_own(bundle, data):
-        return
-    record = bundle.manifest.stages.get("export")
-    if record is not None and "imported" not in record.settings and not options.force:
-        raise BundleError(
-            f"{bundle.folder}: holds another model, exported from its own checkpoint; {path} would replace it.",
-            next_step="name another folder with --bundle, or --force",
-        )
-
-
-def _adopt(bundle: Bundle, path: Path, data: bytes, dataset: Dataset) -> None:
-    """Make a float ONNX file the bundle's own, unless it is already."""
-    if _is_own(bundle, data):
-        return
-    artifact = describe_artifact("export", FLOAT_MODEL, data)
-    work = Work(bundle=bundle, stage="export", inputs={FLOAT_MODEL: artifact.sha256}, settings={"imported": True})
-    work.finish(
-        [(artifact, data)],
-        {
-            "network": NetworkRecord(name=path.stem, labels=_labels(data)),
-            "data": data_room.record(dataset),
-            "parity": (),
-        },
-    )
-
-
-def _labels(data: bytes) -> tuple[str, ...]:
-    from edgecnn.graph import onnx_file
-
-    return onnx_file.read_labels(onnx_file.read(data, FLOAT_MODEL))

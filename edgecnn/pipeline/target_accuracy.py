@@ -8,6 +8,7 @@ from edgecnn.data import Dataset, Images
 from edgecnn.errors import ModelError, StageError, TargetError
 from edgecnn.pipeline.answers import REFERENCE, Answer, Asking
 from edgecnn.pipeline.export import FLOAT_MODEL
+from edgecnn.pipeline.int8_choice import advising
 from edgecnn.pipeline.quantize import INT8_MODEL, PORTABLE_MODEL
 from edgecnn.pipeline.sampling import SAMPLE_SEED, choose_images
 from edgecnn.pipeline.verdict import failed_target
@@ -41,7 +42,9 @@ def measure_accuracy(
         model = int8_models[target]
         here = asking.reference(FLOAT_MODEL, images), asking.reference(_held_against(model, target), images)
         try:
-            there = asking.ask(target, FLOAT_MODEL, images), asking.ask(target, model, images)
+            of_float = asking.ask(target, FLOAT_MODEL, images)
+            with advising(asking.advice.get(target)):
+                there = of_float, asking.ask(target, model, images)
         except (TargetError, StageError, ModelError) as error:
             if not keep_going or target == REFERENCE:
                 raise

@@ -5,18 +5,18 @@ from dataclasses import dataclass
 
 from edgecnn.bundle import Bundle
 from edgecnn.bundle.locate import newest_folder
-from edgecnn.bundle.manifest import ValidationResult
+from edgecnn.bundle.manifest import FusionRecord, SaturationRecord, ValidationResult
 from edgecnn.bundle.prediction import PredictionRecord
 from edgecnn.data import Dataset
 from edgecnn.pipeline.answers import REFERENCE
 from edgecnn.pipeline.context import Options, Outcome, choose_dataset, input_size, working_on
 from edgecnn.pipeline.export import FLOAT_MODEL
-from edgecnn.pipeline.int8_choice import choose_int8
+from edgecnn.pipeline.int8_choice import SHARED_MODELS, choose_int8
 from edgecnn.pipeline.predict import predict_shipped
 from edgecnn.pipeline.report import report_stage
 from edgecnn.pipeline.sampling import sample_sizes
 from edgecnn.pipeline.validation_job import ValidationJob
-from edgecnn.pipeline.verdict import Gates, Verdict, accuracy_checks, merge
+from edgecnn.pipeline.verdict import Gates, Verdict, accuracy_checks, merge, still_true
 from edgecnn.targets import require
 from edgecnn.targets.choice import ALL, choose_targets, cpu_nodes_allowed
 
@@ -32,6 +32,20 @@ class Validated(Outcome):
 
     results: tuple[ValidationResult, ...] = ()
     predictions: tuple[PredictionRecord, ...] = ()
+
+    @property
+    def saturation(self) -> SaturationRecord | None:
+        """The audit of ``int8.onnx``, if a target was asked about it: it says nothing of a target's own model."""
+        return self.manifest.saturation if self._of_shared else None
+
+    @property
+    def fusion(self) -> FusionRecord | None:
+        """What fusing changes in ``int8.onnx``, if a target was asked about it."""
+        return self.manifest.fusion if self._of_shared else None
+
+    @property
+    def _of_shared(self) -> bool:
+        return any(result.int8_model in SHARED_MODELS for result in self.results)
 
 
 def validate(
@@ -77,10 +91,12 @@ def validate(
     with working_on(options.bundle or newest_folder()) as bundle:
         dataset = choose_dataset(options, bundle.manifest, *input_size(bundle, FLOAT_MODEL))
         job = validation_job(bundle, dataset, options, chosen, model=model, n_images=n_images, cpu_nodes=cpu_nodes)
+        before = bundle.manifest
         found = job.measure(keep_going=len(chosen) > 1)
         predictions = predict_shipped(bundle) if ALL in targets else ()
         verdict = Verdict(checks=accuracy_checks(found.results, gates), failures=found.failures)
-        bundle.amend({"checks": merge(bundle.manifest.checks, verdict.checks)})
+        kept = still_true(bundle.manifest.checks, before, bundle.manifest)
+        bundle.amend({"checks": merge(kept, verdict.checks)})
         report_stage(bundle)
         outcome = Validated(
             stage="validate",

@@ -12,8 +12,8 @@ from edgecnn.measure.machine import describe_machine
 from edgecnn.pipeline.answers import REFERENCE, Asking
 from edgecnn.pipeline.context import Options, Work, read_model
 from edgecnn.pipeline.export import FLOAT_MODEL
-from edgecnn.pipeline.fit_records import with_validation
-from edgecnn.pipeline.int8_choice import SHARED_MODELS, read_int8
+from edgecnn.pipeline.fit_records import with_validation, without_claim
+from edgecnn.pipeline.int8_choice import SHARED_MODELS, advice_without_twin, read_int8
 from edgecnn.pipeline.quantize import INT8_MODEL
 from edgecnn.pipeline.sampling import choose_images, sampled_settings
 from edgecnn.pipeline.target_accuracy import TargetAccuracy, measure_accuracy
@@ -64,7 +64,10 @@ class ValidationJob:
 
     def is_done(self) -> bool:
         """Tell whether the manifest has these very figures; what gave none the last time may now."""
-        return self.work.is_done() and not without_answers(self.bundle.manifest, self.sizes)
+        manifest = self.bundle.manifest
+        own = {(target, model) for target, model in self.int8_models.items() if model not in SHARED_MODELS}
+        known = {(one.target, one.int8_model) for record in manifest.fitted for one in record.validation}
+        return self.work.is_done() and own <= known and not without_answers(manifest, self.sizes)
 
     @property
     def of_shared(self) -> bool:
@@ -79,7 +82,12 @@ class ValidationJob:
         """
         require_same_classes(self.bundle, self.dataset, "validate")
         models = self._models()
-        asking = Asking(models=models, cpu_nodes=self.cpu_nodes, progress=self.options.progress)
+        asking = Asking(
+            models=models,
+            cpu_nodes=self.cpu_nodes,
+            progress=self.options.progress,
+            advice=advice_without_twin(self.bundle, self.int8_models),
+        )
         found = measure_accuracy(self.int8_models, self.sizes, self.dataset, asking, keep_going=keep_going)
         changes = self._changes(found)
         if self.of_shared:
@@ -88,7 +96,8 @@ class ValidationJob:
             audits = {"saturation": audit_saturation(int8, name=INT8_MODEL), "fusion": _audit_fusion(int8, images)}
             self.work.finish((), {**changes, **audits})
         else:
-            self.bundle.amend(changes)
+            stages = without_claim(self.bundle.manifest.stages, "validate", self.int8_models)
+            self.bundle.amend({**changes, "stages": stages})
         return found
 
     def _models(self) -> dict[str, bytes]:

@@ -6,7 +6,9 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from edgecnn.bundle.manifest import Check, Difference, LatencyResult, Manifest, ValidationFailure, ValidationResult
+from edgecnn.bundle.shipped import shipped_latency, shipped_validation
 from edgecnn.errors import EdgecnnError, ExitCode, UsageError
+from edgecnn.pipeline.answers import REFERENCE
 from edgecnn.pipeline.quantize import INT8_MODEL
 
 #: Percentage points that int8 may lose before a run fails, unless the user says otherwise.
@@ -177,17 +179,40 @@ def check_size(size_bytes: int, limit_bytes: int) -> Check:
 
 
 def all_checks(manifest: Manifest, gates: Gates) -> tuple[Check, ...]:
-    """Return every check that the gates ask for, from what the manifest holds."""
-    checks = list(accuracy_checks(manifest.validation, gates))
-    for one in manifest.fitted:
-        checks += accuracy_checks(one.validation, gates)
+    """Return every check that the gates ask for, from what the manifest holds.
+
+    A target that has a model of its own is held to that one; its own model is held to the gates on this CPU, too, and
+    what it does on targets that it was not made for decides nothing.
+    """
+    own = [one for record in manifest.fitted if record.is_own for one in record.validation]
+    here = [one for one in own if one.target == REFERENCE]
+    checks = list(accuracy_checks([*shipped_validation(manifest), *here], gates))
     if gates.require_speedup:
-        checks += [check_speedup(result) for result in manifest.latency]
-        checks += [check_speedup(result) for one in manifest.fitted for result in one.latency]
+        checks += [check_speedup(result) for result in shipped_latency(manifest)]
     int8 = manifest.artifact(INT8_MODEL)
     if gates.max_size_bytes is not None and int8 is not None:
         checks.append(check_size(int8.size_bytes, gates.max_size_bytes))
     return tuple(checks)
+
+
+def still_true(checks: Iterable[Check], before: Manifest, after: Manifest) -> tuple[Check, ...]:
+    """Return the checks but those of figures that one manifest held and the next one does not hold any more."""
+    kept = _figures(after)
+    gone = {name for figure in _figures(before) if figure not in kept for name in _names(figure)}
+    return tuple(check for check in checks if check.name not in gone)
+
+
+def _figures(manifest: Manifest) -> list[ValidationResult | LatencyResult]:
+    found: list[ValidationResult | LatencyResult] = [*manifest.validation, *manifest.latency]
+    for record in manifest.fitted:
+        found += [*record.validation, *record.latency]
+    return found
+
+
+def _names(figure: ValidationResult | LatencyResult) -> set[str]:
+    if isinstance(figure, LatencyResult):
+        return {check_speedup(figure).name}
+    return {check.name for check in _accuracy_checks(figure, Gates())}
 
 
 def merge(old: Iterable[Check], new: Iterable[Check]) -> tuple[Check, ...]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from edgecnn.bundle.latency import Latency, LatencyResult, Noise, Startup
 from edgecnn.bundle.mlperf_tiny import TinyResult
-from edgecnn.report.text import new_table, plain
+from edgecnn.report.text import model_sentences, new_table, plain
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -17,7 +17,7 @@ _STYLE = {"faster": "green", "same": "yellow", "slower": "bold red"}
 
 def latency_items(results: Sequence[LatencyResult]) -> "list[RenderableType]":
     """Return all that is to be said of latency: times, costs, verdicts and noise."""
-    items: list[RenderableType] = [latency_table(results)]
+    items: list[RenderableType] = [latency_table(results), *map(plain, model_sentences(results))]
     if any(result.float_startup for result in results):
         items.append(cost_table(results))
     for result in results:
@@ -31,21 +31,24 @@ def latency_items(results: Sequence[LatencyResult]) -> "list[RenderableType]":
 
 def place(result: LatencyResult) -> str:
     """Return where and how a result was measured; of the usual, only where."""
-    words = [result.target]
-    words += [] if result.int8_model == "int8.onnx" else [result.int8_model]
+    return ", ".join([result.target, *([] if result.int8_model == "int8.onnx" else [result.int8_model]), *_way(result)])
+
+
+def _way(result: LatencyResult) -> list[str]:
+    words: list[str] = []
     words += [] if result.batch == 1 else [f"batch {result.batch}"]
     words += [] if result.threads == 1 else [f"{result.threads} threads"]
     words += [] if result.through == "run" else [result.through]
-    return ", ".join(words)
+    return words
 
 
 def latency_table(results: Sequence[LatencyResult]) -> "Table":
     """Return latency, float beside int8."""
     columns = ("target", "batch", "thr", "", "p50", "p90", "p99", "ratio", "95% interval")
     table = new_table("Latency, microseconds; ratio is float / int8", *columns)
+    table.collapse_padding = True
     for result in results:
         target = result.target if result.through == "run" else f"{result.target}, {result.through}"
-        own = result.int8_model.removesuffix(".onnx")
         row = (plain(target), str(result.batch), str(result.threads))
         for name, latency in (("float", result.float_latency), ("int8", result.int8_latency)):
             times = (f"{latency.p50_us:.1f}", f"{latency.p90_us:.1f}", f"{latency.p99_us:.1f}")
@@ -54,7 +57,7 @@ def latency_table(results: Sequence[LatencyResult]) -> "Table":
             else:
                 ratio = f"{result.speedup.median:.3f}"
                 interval = f"{result.speedup.low:.3f}..{result.speedup.high:.3f}"
-                table.add_row("", "", "", own, *times, ratio, interval)
+                table.add_row("", "", "", name, *times, ratio, interval)
     return table
 
 
@@ -68,7 +71,7 @@ def cost_table(results: Sequence[LatencyResult]) -> "Table":
             ("float", result.float_latency, result.float_startup),
             ("int8", result.int8_latency, result.int8_startup),
         ):
-            head = place(result) if name == "float" else ""
+            head = ", ".join([result.target, *_way(result)]) if name == "float" else ""
             table.add_row(plain(head), name, *_speed_cells(latency), *_startup_cells(startup))
     return table
 

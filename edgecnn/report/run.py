@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING
 
 from edgecnn.bundle.manifest import Check, Manifest, ValidationFailure
 from edgecnn.bundle.prediction import PredictionRecord
+from edgecnn.bundle.shipped import shipped_latency, shipped_validation
 from edgecnn.report.fit import fitted_items
 from edgecnn.report.latency import latency_items
 from edgecnn.report.prediction import prediction_items
 from edgecnn.report.targets import failure_items
-from edgecnn.report.text import artifacts_table, checks_items, validation_table, verdict_line
+from edgecnn.report.text import artifacts_table, checks_items, model_sentences, plain, validation_table, verdict_line
 from edgecnn.report.tuning import recommendation_sentence
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def run_items(
     failures: Sequence[ValidationFailure] = (),
     predictions: Sequence[PredictionRecord] = (),
 ) -> "list[RenderableType]":
-    """Return files, accuracy, latency, what to ship, the targets without figures, predictions, and the verdict.
+    """Return files, accuracy and latency of what each target runs, what to ship, and all that is left to say.
 
     Args:
         bundle: its folder.
@@ -37,11 +38,13 @@ def run_items(
         failures: of targets that gave no figures.
         predictions: of targets that can only be predicted.
     """
+    accuracy = shipped_validation(manifest)
     return [
         artifacts_table(manifest.artifacts),
-        validation_table(manifest.validation),
+        validation_table(accuracy),
+        *map(plain, model_sentences(accuracy)),
         *(fitted_items(manifest.fitted, manifest.artifacts) if fitting else ()),
-        *latency_items(manifest.latency),
+        *latency_items(shipped_latency(manifest)),
         *([] if manifest.recommendation is None else [recommendation_sentence(manifest.recommendation)]),
         *failure_items(failures),
         *(prediction_items(predictions) if predictions else []),

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from edgecnn.bundle.manifest import Difference, ValidationFailure, ValidationResult
-from edgecnn.report.text import class_table, distinct, new_table, plain, validation_table
+from edgecnn.report.text import class_table, distinct, model_sentences, new_table, plain, validation_table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -47,15 +47,6 @@ def comparison_table(results: Sequence[ValidationResult]) -> "Table":
             table.add_row(*head, name, placement(nodes, result.provider), f"{top1:.2%}", *_difference(against))
             head = ("", "")
     return table
-
-
-def model_sentences(results: Sequence[ValidationResult]) -> list[str]:
-    """Return which file ran as int8 where it was not ``int8.onnx``."""
-    targets: dict[str, list[str]] = {}
-    for result in results:
-        targets.setdefault(result.int8_model, []).append(result.target)
-    told = [f"{model} on {', '.join(names)}" for model, names in targets.items() if model != "int8.onnx"]
-    return [f"int8 is {'; '.join(told)}."] if told else []
 
 
 def fallback_sentences(results: Sequence[ValidationResult]) -> list[str]:

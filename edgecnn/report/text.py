@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from edgecnn.bundle.manifest import Artifact, Check, SaturationRecord, ValidationResult
+from edgecnn.bundle.manifest import Artifact, Check, LatencyResult, SaturationRecord, ValidationResult
 from edgecnn.report.saturation import saturation_sentences
 
 if TYPE_CHECKING:
@@ -52,6 +52,15 @@ def validation_table(results: Sequence[ValidationResult]) -> "Table":
             f"{result.n}" if result.n_available is None else f"{result.n}/{result.n_available}",
         )
     return table
+
+
+def model_sentences(results: Sequence[ValidationResult | LatencyResult]) -> list[str]:
+    """Return which file ran as int8 where it was not ``int8.onnx``."""
+    targets: dict[str, dict[str, None]] = {}
+    for result in results:
+        targets.setdefault(result.int8_model, {})[result.target] = None
+    told = [f"{model} on {', '.join(names)}" for model, names in targets.items() if model != "int8.onnx"]
+    return [f"int8 is {'; '.join(told)}."] if told else []
 
 
 def distinct(results: Sequence[ValidationResult]) -> list[ValidationResult]:

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class ValidationFigures:
-    """What was measured on the targets that were named, and the gates on it."""
+    """What was measured on the targets that were named, and the gates on it.
+
+    ``saturation`` and ``fusion`` are audits of ``int8.onnx``; None where no target ran it, or what it was rewritten of.
+    """
 
     bundle: str
     results: Sequence[ValidationResult]

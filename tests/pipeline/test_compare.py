@@ -9,10 +9,19 @@ import pytest
 from edgecnn.bundle import Bundle
 from edgecnn.bundle.comparison import Figure
 from edgecnn.bundle.latency import LatencyResult
-from edgecnn.bundle.measurement import Measurement, write_measurement
+from edgecnn.bundle.measurement import MeasuredFile, Measurement, write_measurement
 from edgecnn.errors import BundleError, ExitCode
 from edgecnn.pipeline.compare import Compared, compare
-from tests.bundles import MACHINE, full_latency_result, latency_result, measurement, noise, snapshot, tiny_result
+from tests.bundles import (
+    MACHINE,
+    fitted_manifest,
+    full_latency_result,
+    latency_result,
+    measurement,
+    noise,
+    snapshot,
+    tiny_result,
+)
 
 QUIET = full_latency_result(noise=noise(), precision=None)
 Save = Callable[..., Path]
@@ -235,3 +244,36 @@ def test_comparing_changes_nothing(save: Save, tmp_path: Path) -> None:
     compare(a, b, fail_if_slower=0.05)
     assert snapshot(tmp_path) == before
     assert isinstance(measurement(QUIET), Measurement)
+
+
+# Other int8 models.
+
+
+def test_two_int8_models_are_compared_by_their_own_sizes_and_that_is_said(save: Save) -> None:
+    own = QUIET.model_copy(update={"int8_model": "int8-qnn.onnx"})
+    files = dict(measurement().models)
+    files |= {"int8-qnn.onnx": MeasuredFile(sha256="f" * 64, size_bytes=81234)}
+    found = compare(save(QUIET), save(own, models=files))
+    size = figure(found, "size", "int8")
+    assert (size.a, size.b) == (73642, 81234)
+    said = "cpu, batch 1, 1 threads, through iobinding: int8 is int8.onnx in A and int8-qnn.onnx in B"
+    assert said in found.record.notes
+    same = compare(save(own, models=files), save(own, models=files))
+    size = figure(same, "size", "int8")
+    assert (size.a, size.b) == (81234, 81234)
+    assert "int8-qnn.onnx: the same file" in same.record.notes
+    assert not any("int8 is" in note for note in same.record.notes)
+
+
+def test_a_bundle_is_compared_by_what_each_target_is_to_run(tmp_path: Path, save: Save) -> None:
+    whole = fitted_manifest()
+    folder = tmp_path / "bundle"
+    folder.mkdir()
+    shadowed = latency_result(target="qnn", batch=3)
+    manifest = whole.model_copy(update={"latency": (*whole.latency, shadowed)})
+    (folder / "manifest.json").write_text(manifest.model_dump_json(by_alias=True))
+    own = latency_result(target="qnn", batch=3).model_copy(update={"int8_model": "int8-qnn.onnx"})
+    found = compare(folder, save(own))
+    assert [place.place for place in found.record.places] == ["qnn, batch 3, 1 threads"]
+    assert not any("int8 is" in note for note in found.record.notes)
+    assert "cpu, batch 1, 1 threads" in found.record.only_a

@@ -5,12 +5,13 @@ from pathlib import Path
 import pytest
 
 from edgecnn.errors import BundleError, ModelError, UsageError
-from edgecnn.pipeline.context import Options
+from edgecnn.pipeline.context import Options, working_on
 from edgecnn.pipeline.fit import fit
-from edgecnn.pipeline.predict import predict
-from edgecnn.pipeline.quantize import quantize
+from edgecnn.pipeline.predict import predict, predict_shipped
+from edgecnn.pipeline.quantize import PORTABLE_MODEL, quantize
 from edgecnn.pipeline.quantize_settings import QuantizeSettings
 from tests.bundles import plant, read_manifest, snapshot, times
+from tests.tunings import plant_tuning
 
 
 def rows(folder: Path) -> set[tuple[str, str | None, str]]:
@@ -89,3 +90,20 @@ def test_a_manifest_that_vouches_for_what_is_no_model_is_refused(bundle_copy: Pa
     plant(bundle_copy, "int8.onnx", b"\xff" * 50)
     with pytest.raises(ModelError, match=r"int8\.onnx"):
         predict(options=Options(bundle=bundle_copy))
+
+
+def test_of_what_is_shipped_the_file_that_a_provider_would_get_is_told(bundle_copy: Path) -> None:
+    plant_tuning(bundle_copy)
+    quantize(options=Options(bundle=bundle_copy))
+    fit(["xnnpack"], settings=QuantizeSettings(n_images=16), options=Options(bundle=bundle_copy))
+    with working_on(bundle_copy) as bundle:
+        told = {(one.target, one.model) for one in predict_shipped(bundle)}
+    models = ("float.onnx", PORTABLE_MODEL)
+    assert told == {(target, model) for target in ("coreml", "nnapi") for model in models}
+    written = {model for *_, model in rows(bundle_copy)}
+    assert written == {"float.onnx", "int8.onnx", PORTABLE_MODEL, "int8-xnnpack.onnx"}, "all are in the manifest"
+
+
+def test_where_nothing_was_rewritten_int8_onnx_is_what_a_provider_would_get(bundle_copy: Path) -> None:
+    with working_on(bundle_copy) as bundle:
+        assert {one.model for one in predict_shipped(bundle)} == {"float.onnx", "int8.onnx"}

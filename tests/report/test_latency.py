@@ -1,9 +1,13 @@
 """Latency for the terminal: every figure of the records, and each disturbance in words."""
 
+import io
+
 import pytest
+from rich.console import Console
 
 from edgecnn.bundle.latency import Latency, Precision
 from edgecnn.report import latency as text
+from edgecnn.targets import TARGETS
 from tests.bundles import full_latency_result, latency_result, noise, tiny_result
 from tests.terminal import shown
 
@@ -109,3 +113,17 @@ def test_a_protocol_is_shown_with_both_test_sets() -> None:
 
 def test_latency_without_the_newer_figures_leaves_cells_empty() -> None:
     assert text._speed_cells(Latency(p50_us=1, p90_us=1, p99_us=1, n=1)) == ("", "")
+
+
+def test_a_targets_own_model_is_named_beside_the_tables_and_breaks_none_of_them() -> None:
+    name = max(TARGETS, key=len)
+    result = full_latency_result(target=name, through="run", int8_model="int8-xnnpack.onnx")
+    console = Console(file=io.StringIO(), width=80, markup=False, emoji=False, highlight=False)
+    console.print(*text.latency_items([result, latency_result()]), sep="\n")
+    assert isinstance(console.file, io.StringIO)
+    lines = [" ".join(line.split()) for line in console.file.getvalue().splitlines()]
+    assert f"{name} 1 1 float 22.6 23.7 28.8" in lines
+    assert lines.count("int8 37.1 38.2 54.4 0.612 0.601..0.623") == 1
+    assert f"int8 is int8-xnnpack.onnx on {name}." in lines
+    assert text.place(result) == f"{name}, int8-xnnpack.onnx"
+    assert any(line.startswith(f"{name}, int8-xnnpack.onnx: int8 is SLOWER") for line in lines)

@@ -9,10 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgecnn.bundle import Manifest
+from edgecnn.bundle.manifest import ClassAccuracy
 from edgecnn.report.markdown import cell, render
-from tests.bundles import emulated_result, fixed_manifest, read_manifest, validation_result
+from tests.bundles import emulated_result, fixed_manifest, full_latency_result, read_manifest, validation_result
 from tests.golden_files import assert_golden
 
+CLASS = ClassAccuracy(name="cat", n=3, float_top1=1, int8_top1=1, drop_pp=0)
 NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
 #: What a figure may look like: the formats of the report, for a number and for a fraction shown as percent.
 FORMATS = ("%d", "%g", "%.1f", "%.2f", "%+.2f", "%.3f", "%.4f", "%.0e", "%.1e", "%.2e")
@@ -193,3 +195,33 @@ def test_nothing_is_held_against_the_cpu_where_it_is_the_only_one() -> None:
 def test_a_bundle_that_was_never_audited_says_nothing_of_saturation() -> None:
     report = render(fixed_manifest().model_copy(update={"saturation": None}), title="cats").decode()
     assert "saturat" not in report.lower()
+
+
+def test_the_int8_model_is_named_wherever_it_is_not_int8_onnx() -> None:
+    portable = {"int8_model": "int8_portable.onnx", "per_class": (CLASS,)}
+    manifest = fixed_manifest()
+    manifest = manifest.model_copy(
+        update={
+            "validation": (*manifest.validation, emulated_result().model_copy(update=portable)),
+            "latency": (*manifest.latency, full_latency_result(**portable | {"target": "webgpu"})),
+        }
+    )
+    lines = render(manifest, title="b").decode().splitlines()
+    rows = [line for line in lines if "int8_portable.onnx" in line]
+    beginnings = [row[: row.index("int8_portable.onnx") + 20] for row in rows]
+    there, timed = "cpu@haswell, int8_portable.onnx", "webgpu, int8_portable.onnx"
+    assert beginnings == [
+        f"| {there} |",
+        f"- {there}: ",
+        f"| {there} |",
+        f"### By class on {there} (",
+        f"| {timed}, ",
+        f"- {timed}, ",
+        *[f"| {timed} |"] * 2,
+        *[f"- {timed}, "] * 2,
+        "| cpu@haswell | int8_portable.onnx |",
+    ]
+    plain = render(fixed_manifest(), title="b").decode()
+    assert "int8.onnx |" not in plain.partition("## Proven on")[0].replace("size of int8.onnx |", ""), (
+        "the usual goes without saying"
+    )

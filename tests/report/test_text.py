@@ -97,3 +97,27 @@ def test_checks_show_what_was_measured_and_asked() -> None:
 @pytest.mark.parametrize(("passed", "word"), [(True, "PASSED"), (False, "FAILED")])
 def test_the_last_line_says_the_verdict_and_where_the_report_is(passed: bool, word: str) -> None:
     assert text.verdict_line("models[v2]", passed).plain == f"{word}  report: models[v2]/report.md"
+
+
+def checks(n: int, *, failed: int = 0) -> list[Check]:
+    return [
+        Check(name=f"gate {index}", measured=1, limit=2, unit="points", passed=index >= failed) for index in range(n)
+    ]
+
+
+@pytest.mark.parametrize("failed", [0, 3])
+def test_eight_checks_are_all_shown(failed: int) -> None:
+    (table,) = text.checks_items(checks(8, failed=failed))
+    found = shown(table)
+    assert [line for line in found.splitlines() if line.startswith("gate")] == [
+        f"gate {index} 1 2 points {'FAILED' if index < failed else 'passed'}" for index in range(8)
+    ]
+
+
+def test_of_more_checks_those_that_failed_are_shown_and_the_others_counted() -> None:
+    (told,) = text.checks_items(checks(9))
+    assert shown(told) == "9 of 9 checks passed; the report lists each."
+    table, told = text.checks_items(checks(9, failed=2))
+    names = [line[:6] for line in shown(table).splitlines() if line.startswith("gate")]
+    assert names == ["gate 0", "gate 1"]
+    assert shown(told) == "7 of 9 checks passed; the report lists each."

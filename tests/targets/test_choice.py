@@ -4,7 +4,7 @@ import pytest
 
 from edgecnn.errors import UsageError
 from edgecnn.targets import TARGETS, Target
-from edgecnn.targets.choice import choose_targets
+from edgecnn.targets.choice import choose_targets, cpu_nodes_allowed
 from tests.environments import fake_environment, plant_environment
 
 
@@ -44,3 +44,32 @@ def test_an_unknown_one_lists_the_known_ones(name: str) -> None:
 def test_none_is_too_few() -> None:
     with pytest.raises(UsageError, match="no target was named"):
         choose_targets([])
+
+
+# How many nodes the CPU may run in a provider's place.
+
+PARTS = sorted(name for name, row in TARGETS.items() if row.takes_parts)
+
+
+def test_xnnpack_alone_takes_parts_by_design() -> None:
+    assert PARTS == ["xnnpack"]
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_nobody_said_how_many_and_only_what_takes_parts_may_leave_any_if_all_meant_it(name: str) -> None:
+    lenient = name in PARTS
+    assert (cpu_nodes_allowed([name], ["all"], None)[name] >= 10_000) is lenient
+    assert cpu_nodes_allowed([name], [name], None) == {name: 0}
+    assert cpu_nodes_allowed([name], ["all", name], None) == {name: 0}, "who names it wants it as it is"
+
+
+@pytest.mark.parametrize("told", [0, 3])
+@pytest.mark.parametrize("asked", [["all"], [*TARGETS]])
+def test_what_the_user_says_holds_for_every_target(told: int, asked: list[str]) -> None:
+    assert cpu_nodes_allowed([*TARGETS], asked, told) == dict.fromkeys(TARGETS, told)
+
+
+def test_fewer_nodes_than_none_are_refused_even_for_no_target() -> None:
+    with pytest.raises(UsageError, match="--allow-cpu-nodes must not be below 0, found -1") as caught:
+        cpu_nodes_allowed([], [], -1)
+    assert (caught.value.exit_code, caught.value.next_step) == (2, "--allow-cpu-nodes 0")
