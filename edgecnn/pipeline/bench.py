@@ -11,15 +11,13 @@ from edgecnn.bundle.latency import LatencyResult
 from edgecnn.bundle.locate import newest_folder
 from edgecnn.bundle.manifest import ValidationFailure
 from edgecnn.measure.bench_settings import BenchSettings
-from edgecnn.measure.machine import describe_machine
 from edgecnn.pipeline.bench_models import Models
 from edgecnn.pipeline.context import Options, Outcome, Work, working_on
 from edgecnn.pipeline.fit_records import place, replaced, with_latency, without_claim
 from edgecnn.pipeline.int8_choice import SHARED_MODELS, advice_without_twin, choose_int8
-from edgecnn.pipeline.quantize import INT8_MODEL
 from edgecnn.pipeline.report import report_stage
 from edgecnn.pipeline.target_latency import TargetLatency, measure_latency
-from edgecnn.pipeline.validation_job import model_hashes
+from edgecnn.pipeline.validation_job import model_hashes, where_measured
 from edgecnn.pipeline.verdict import Gates, Verdict, check_speedup, merge, still_true
 from edgecnn.targets import require, require_clock
 from edgecnn.targets.choice import choose_targets, cpu_nodes_allowed
@@ -124,21 +122,11 @@ class _BenchJob:
     @cached_property
     def work(self) -> Work:
         """The stage's record: what it is given."""
-        machine = describe_machine()
-        other = {target: name for target, name in self.int8_models.items() if name != INT8_MODEL}
-        allowed = {target: nodes for target, nodes in self.cpu_nodes.items() if nodes}
         return Work(
             bundle=self.bundle,
             stage="bench",
             inputs=model_hashes(self.bundle, *self.int8_models.values()),
-            settings={
-                "targets": list(self.int8_models),
-                **_recorded(self.settings),
-                "machine": [machine.architecture, machine.cpu],
-                "versions": dict(machine.versions),
-                **({"int8_models": dict(other)} if other else {}),
-                **({"allow_cpu_nodes": dict(allowed)} if allowed else {}),
-            },
+            settings={**where_measured(self.int8_models, self.cpu_nodes), **_recorded(self.settings)},
         )
 
     def is_done(self) -> bool:

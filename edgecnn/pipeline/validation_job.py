@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from pydantic import JsonValue
+
 from edgecnn.bundle import Bundle
 from edgecnn.bundle.manifest import FittedRecord, FusionRecord, Manifest, ValidationFailure
 from edgecnn.data import Dataset, Images
@@ -45,20 +47,13 @@ class ValidationJob:
     @cached_property
     def work(self) -> Work:
         """The stage's record: what it is given."""
-        machine = describe_machine()
-        other = {target: name for target, name in self.int8_models.items() if name != INT8_MODEL}
-        allowed = {target: nodes for target, nodes in self.cpu_nodes.items() if nodes}
         return Work(
             bundle=self.bundle,
             stage="validate",
             inputs={**model_hashes(self.bundle, *self.int8_models.values()), "data": self.dataset.sha256},
             settings={
-                "targets": list(self.sizes),
-                "machine": [machine.architecture, machine.cpu],
-                "versions": dict(machine.versions),
+                **where_measured(self.int8_models, self.cpu_nodes),
                 **sampled_settings(self.sizes, len(self.dataset.test)),
-                **({"int8_models": dict(other)} if other else {}),
-                **({"allow_cpu_nodes": dict(allowed)} if allowed else {}),
             },
         )
 
@@ -130,6 +125,20 @@ def without_answers(manifest: Manifest, targets: Iterable[str]) -> tuple[Validat
 def _audit_fusion(model: bytes, images: Images) -> FusionRecord:
     session = reference_session(model, model_name=INT8_MODEL)  # a stranger's manifest may say anything of it
     return audit_fusion(model, images, session.input, name=INT8_MODEL)
+
+
+def where_measured(int8_models: Mapping[str, str], cpu_nodes: Mapping[str, int]) -> dict[str, JsonValue]:
+    """Return which targets are measured, with which models, on what machine: for the record, without what is usual."""
+    machine = describe_machine()
+    other = {target: name for target, name in int8_models.items() if name != INT8_MODEL}
+    allowed = {target: nodes for target, nodes in cpu_nodes.items() if nodes}
+    return {
+        "targets": list(int8_models),
+        "machine": [machine.architecture, machine.cpu],
+        "versions": dict(machine.versions),
+        **({"int8_models": dict(other)} if other else {}),
+        **({"allow_cpu_nodes": dict(allowed)} if allowed else {}),
+    }
 
 
 def model_hashes(bundle: Bundle, *int8_models: str) -> dict[str, str]:

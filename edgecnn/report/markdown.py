@@ -1,8 +1,9 @@
 """``report.md``: everything a manifest claims, for people."""
 
+from collections.abc import Sequence
 from importlib import resources
 
-from edgecnn.bundle.manifest import Manifest
+from edgecnn.bundle.manifest import Manifest, ValidationResult
 from edgecnn.report.fit import fitted_sentences, proven_on
 from edgecnn.report.fusion import floats_by_reason, fusion_sentence
 from edgecnn.report.prediction import prediction_sentences, provider_name
@@ -44,7 +45,20 @@ def render(manifest: Manifest, *, title: str) -> bytes:
         recommendation_sentence=recommendation_sentence,
         tuning_unit=UNITS.__getitem__,
         placement=placement,
+        class_groups=class_groups(manifest.validation),
     ).encode()
+
+
+def class_groups(results: Sequence[ValidationResult]) -> list[tuple[int, ValidationResult, list[ValidationResult]]]:
+    """Return each distinct table by class: its index, the first result that has it, and the others that have it."""
+    groups: list[tuple[int, ValidationResult, list[ValidationResult]]] = []
+    for index, result in enumerate(results):
+        same = next((others for _, first, others in groups if first.per_class == result.per_class), None)
+        if same is None:
+            groups.append((index, result, []))
+        else:
+            same.append(result)
+    return groups
 
 
 def cell(text: object) -> str:

@@ -225,3 +225,25 @@ def test_the_int8_model_is_named_wherever_it_is_not_int8_onnx() -> None:
     assert "int8.onnx |" not in plain.partition("## Proven on")[0].replace("size of int8.onnx |", ""), (
         "the usual goes without saying"
     )
+
+
+def test_a_table_by_class_stands_once_for_all_targets_that_answer_alike() -> None:
+    here, there = validation_result(), validation_result(target="openvino")
+    other = validation_result(target="qnn").model_copy(update={"per_class": ()})
+    manifest = fixed_manifest().model_copy(update={"validation": (here, there, other)})
+    text = render(manifest, title="x").decode()
+    heads = [line for line in text.splitlines() if line.startswith("### By class on")]
+    assert heads == [
+        "### By class on cpu (`validation[0].per_class`)",
+        "### By class on qnn (`validation[2].per_class`)",
+    ]
+    assert "The same on openvino." in text
+    assert "The same on qnn" not in text
+
+
+def test_a_machine_that_tells_no_features_has_no_comma_for_them() -> None:
+    result = validation_result()
+    bare = result.model_copy(update={"machine": result.machine.model_copy(update={"cpu_features": ()})})
+    text = render(fixed_manifest().model_copy(update={"validation": (bare,)}), title="x").decode()
+    assert f"{result.machine.cores} cores), " in text
+    assert "cores, )" not in text
