@@ -13,6 +13,7 @@
     │   ├── ParityError                 two forms of one network disagree
     │   └── StorageError                the disk refused a write
     ├── TargetError                 5   the target is not available here
+    │   └── ChipError                   the chip that it means does not take the model
     └── Interrupted               130   stopped by Ctrl-C or SIGTERM; what was finished is kept
 
 Exit code 0 is "passed" and 1 is "a gate failed": a gate is a verdict, not an exception.
@@ -106,6 +107,10 @@ class TargetError(EdgecnnError):
     """The target is not available on this machine."""
 
     exit_code = ExitCode.TARGET_UNAVAILABLE
+
+
+class ChipError(TargetError):
+    """The chip that a target means does not take the model; another of its kind may."""
 
 
 class Interrupted(EdgecnnError):  # noqa: N818 - not an error of anyone

@@ -63,6 +63,7 @@ PIPELINE = (
     "fit_commit",
     "fit",
     "int8_choice",
+    "stand_ins",
     "predict",
     "target_accuracy",
     "validation_job",

@@ -269,6 +269,15 @@ def test_tune_fails_where_no_int8_holds_the_budget(call: Call, bundle: Path, mon
     assert found.json["recommendation"]["why"] == "no int8 that was tried loses at most 100 points"
 
 
+def test_targets_ends_with_the_one_command_that_sets_up_what_is_missing(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGECNN_CACHE", str(tmp_path))
+    states = [row["state"] for row in call("targets", "--json").json["targets"]]
+    told = f"edgecnn targets install all sets up the {states.count('installable')} that are installable."
+    assert (told in call("targets").out) == ("installable" in states)
+
+
 def test_targets_as_json(call: Call) -> None:
     found = call("targets", "--json").json
     assert found.keys() == {"targets"}

@@ -18,6 +18,7 @@ EXIT_CODES = {
     "ParityError": 4,
     "StorageError": 4,
     "TargetError": 5,
+    "ChipError": 5,
     "Interrupted": 130,
 }
 ROW = re.compile(r"^    (?P<branches>[│├└─ ]*)(?P<name>[A-Z]\w+) +(?P<code>\d+)?")

@@ -32,11 +32,14 @@ def targets(context: typer.Context, json: Json = False) -> None:
     context.obj = json  # for the command below: edgecnn targets --json install
     if context.invoked_subcommand is not None:
         return
-    rows = [(each.target, each.summary, each.state, each.why_not, each.remedy) for each in target_states()]
+    states = target_states()
+    rows = [(each.target, each.summary, each.state, each.why_not, each.remedy) for each in states]
     if json:
         show_json(views.targets_view(rows))
     else:
-        terminal.show(states_table(rows))
+        missing = sum(each.state == "installable" for each in states)
+        footer = [f"edgecnn targets install all sets up the {missing} that are installable."] if missing else []
+        terminal.show(states_table(rows), *footer)
 
 
 def install(

@@ -60,7 +60,8 @@ class Deployed(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map pixels as fed to logits ``[N, classes]``."""
         if self.nhwc:
-            x = x.permute(0, 3, 1, 2)
+            # contiguous: else the exporter writes out the strides of a later tensor, as Shape, Range and Gather.
+            x = x.permute(0, 3, 1, 2).contiguous()
         if self.bgr:
             x = x[:, [2, 1, 0]]
         x = x.to(torch.float32)

@@ -54,7 +54,8 @@ def _answer(run: Callable[[NDArray[np.uint8]], Any], images: NDArray[np.uint8]) 
         raise CheckpointError(
             f"export: the network itself fails on images of {[n, channels, height, width]} ({first_line(error)}).",
             next_step="make it work in PyTorch on the CPU; --input-size or --resize if it wants another size, "
-            "--batch if it takes one batch size only",
+            "--batch if it takes one batch size only. Pictures are RGB: a network of one channel needs a forward that "
+            "begins with x.mean(1, keepdim=True)",
         ) from error
     if not isinstance(logits, Tensor):
         raise CheckpointError(

@@ -120,7 +120,13 @@ def _ship_default(
     from edgecnn.quantization.saturation import audit_saturation
 
     default = replace(settings, recipe=DEFAULT_RECIPE, max_drop_pp=None, n_held_out=None)
+    before = bundle.manifest.stages.get("quantize")
     outcome = quantize_stage(bundle, dataset, options, default)
+    if before is not None and before.settings.get("rewrites") and not outcome.unchanged:
+        options.progress.say(
+            f"{target}: {INT8_MODEL} was rewritten for speed, as tuned; now it is {DEFAULT_RECIPE}, not rewritten. "
+            "edgecnn quantize writes the tuned one again"
+        )
     data = bundle.read(INT8_MODEL, next_step="edgecnn quantize")
     audit = audit_saturation(data, name=INT8_MODEL)
     if target == "any" and audit.can_saturate:

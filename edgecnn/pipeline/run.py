@@ -199,7 +199,15 @@ def _stages(
     stages.append(
         (
             "validate",
-            lambda: validate_stage(bundle, dataset, options, targets, cpu_nodes=cpu_nodes, keep_going=len(targets) > 1),
+            lambda: validate_stage(
+                bundle,
+                dataset,
+                options,
+                targets,
+                asked=settings.targets,
+                cpu_nodes=cpu_nodes,
+                keep_going=len(targets) > 1,
+            ),
         )
     )
     if timed := [name for name in targets if target(name).clock_here == "measured"]:

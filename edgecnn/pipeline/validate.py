@@ -15,6 +15,7 @@ from edgecnn.pipeline.int8_choice import SHARED_MODELS, choose_int8
 from edgecnn.pipeline.predict import predict_shipped
 from edgecnn.pipeline.report import report_stage
 from edgecnn.pipeline.sampling import sample_sizes
+from edgecnn.pipeline.stand_ins import find_stand_ins
 from edgecnn.pipeline.validation_job import ValidationJob
 from edgecnn.pipeline.verdict import Gates, Verdict, accuracy_checks, merge, still_true
 from edgecnn.targets import require
@@ -90,6 +91,7 @@ def validate(
         require(chosen[0])
     with working_on(options.bundle or newest_folder()) as bundle:
         dataset = choose_dataset(options, bundle.manifest, *input_size(bundle, FLOAT_MODEL))
+        chosen, cpu_nodes = _with_stand_ins(bundle, options, chosen, cpu_nodes, asked=targets, model=model)
         job = validation_job(bundle, dataset, options, chosen, model=model, n_images=n_images, cpu_nodes=cpu_nodes)
         before = bundle.manifest
         found = job.measure(keep_going=len(chosen) > 1)
@@ -107,6 +109,22 @@ def validate(
             predictions=predictions,
         )
         return outcome, verdict
+
+
+def _with_stand_ins(
+    bundle: Bundle,
+    options: Options,
+    chosen: Sequence[str],
+    cpu_nodes: Mapping[str, int],
+    *,
+    asked: Sequence[str],
+    model: str | None = None,
+) -> tuple[tuple[str, ...], dict[str, int]]:
+    """Return the targets and their nodes left to the CPU, where a chip that nobody named takes no such model."""
+    unnamed = [name for name in chosen if name not in asked]
+    stand_ins = find_stand_ins(bundle, unnamed, model=model, progress=options.progress)
+    nodes = {stand_ins.get(name, name): count for name, count in cpu_nodes.items()}
+    return tuple(dict.fromkeys(stand_ins.get(name, name) for name in chosen)), nodes
 
 
 def validation_job(
@@ -146,6 +164,7 @@ def validate_stage(
     options: Options,
     targets: Sequence[str] = (REFERENCE,),
     *,
+    asked: Sequence[str] | None = None,
     cpu_nodes: Mapping[str, int] | None = None,
     keep_going: bool = False,
 ) -> Outcome:
@@ -156,10 +175,13 @@ def validate_stage(
         dataset: whose test images.
         options: ``force`` measures whatever the manifest has.
         targets: rows of the target table.
+        asked: what the user named; may hold ``all``. None for the targets themselves.
         cpu_nodes: how many of a model's nodes the CPU may run in place of each target's provider.
         keep_going: whether a target that fails is recorded; else its error is raised.
     """
-    job = validation_job(bundle, dataset, options, targets, cpu_nodes=cpu_nodes)
+    named = targets if asked is None else asked
+    chosen, nodes = _with_stand_ins(bundle, options, targets, cpu_nodes or {}, asked=named)
+    job = validation_job(bundle, dataset, options, chosen, cpu_nodes=nodes)
     if not options.force and job.is_done():
         return job.work.unchanged()
     job.measure(keep_going=keep_going)

@@ -9,7 +9,7 @@ from edgecnn.bundle.prediction import PredictionRecord
 from edgecnn.report.fusion import fusion_items
 from edgecnn.report.prediction import prediction_items
 from edgecnn.report.targets import failure_items, validation_items
-from edgecnn.report.text import checks_items, saturation_items, verdict_line
+from edgecnn.report.text import checks_items, plain, saturation_items, verdict_line
 from edgecnn.report.views import validation_view
 
 if TYPE_CHECKING:
@@ -42,8 +42,15 @@ def validation_figures_items(found: ValidationFigures) -> "list[RenderableType]"
         *failure_items(found.failures),
         *(prediction_items(found.predictions) if found.predictions else []),
         *checks_items(found.checks),
+        *([plain(unanswered(found.failures))] if found.failures else []),
         verdict_line(found.bundle, found.passed),
     ]
+
+
+def unanswered(failures: Sequence[ValidationFailure]) -> str:
+    """Return why a verdict is not passed though every check may be: who gave no figures."""
+    names = ", ".join(failure.target for failure in failures)
+    return f"Not passed, whatever the checks say: {names} gave no figures (above)."
 
 
 def validation_figures_view(found: ValidationFigures) -> dict[str, Any]:

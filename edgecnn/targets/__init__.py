@@ -127,6 +127,7 @@ TARGETS: dict[str, Target] = {
         native_first=True,
         plugin=QNN_PLUGIN,
         writes_context=True,
+        instead="qnn@sm8650",
     ),
     "qnn@sm8550": Target(
         provider="QNNExecutionProvider",

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from edgecnn.errors import EdgecnnError, TargetError
-from edgecnn.targets.float_rounding import round_in_float
 from edgecnn.targets.node_program import find_node, node_missing
 from edgecnn.targets.npm import WASM, WEBGPU, NpmPackage
 from edgecnn.targets.pip import install_into
 from edgecnn.targets.python_environment import RECORD, changed
 from edgecnn.targets.sysroot import targets_folder
+from edgecnn.targets.webgpu_form import for_webgpu
 from edgecnn.targets.worker import Header
 
 WORKER = Path(__file__).parent / "web" / "chromium_worker.py"
@@ -219,4 +219,4 @@ def _differing_gpu(expected: str, found: Mapping[str, Any] | None) -> str | None
 
 WASM_ISOLATED = Chromium(package=WASM, isolated=True)
 WASM_PLAIN = Chromium(package=WASM, isolated=False)
-WEBGPU_PAGE = Chromium(package=WEBGPU, isolated=True, flags=_WEBGPU_FLAGS, gpu=SOFTWARE_GPU, adaptation=round_in_float)
+WEBGPU_PAGE = Chromium(package=WEBGPU, isolated=True, flags=_WEBGPU_FLAGS, gpu=SOFTWARE_GPU, adaptation=for_webgpu)

@@ -3,15 +3,16 @@
 import platform
 from dataclasses import replace
 
+from edgecnn.targets.byte_input import cast_bytes_first, dequantize_bytes
 from edgecnn.targets.file_version import require_readable
 from edgecnn.targets.fixed_batch import fix_batch
 from edgecnn.targets.float_layers import dequantize_float_layers
-from edgecnn.targets.float_rounding import round_in_float
 from edgecnn.targets.plugin import Plugin
 from edgecnn.targets.python_environment import PythonEnvironment
 from edgecnn.targets.qnn_failures import explaining
 from edgecnn.targets.session import Clock
 from edgecnn.targets.swiftshader import swiftshader_variables, why_no_swiftshader
+from edgecnn.targets.webgpu_form import for_webgpu
 
 _ARM64 = ("aarch64", "arm64", "ARM64")
 
@@ -27,8 +28,8 @@ def _not_on_x86_linux() -> str | None:
 
 
 def for_htp(model: bytes) -> bytes:
-    """Return a model as Qualcomm's compiler takes it: one image at a time, no layer half in integers."""
-    return dequantize_float_layers(fix_batch(model))
+    """Return a model as Qualcomm's compiler takes it: one image at a time, no bytes cast, no layer half in integers."""
+    return dequantize_float_layers(dequantize_bytes(cast_bytes_first(fix_batch(model))))
 
 
 def for_openvino(model: bytes) -> bytes:
@@ -97,7 +98,7 @@ WEBGPU = PythonEnvironment(
     name="webgpu",
     title="WebGPU on SwiftShader",
     pins=("onnxruntime==1.32.0", "onnxruntime-ep-webgpu==0.4.0"),
-    adaptation=round_in_float,
+    adaptation=for_webgpu,
     obstacle=lambda: _not_on_x86_linux() or why_no_swiftshader(),
     variables=swiftshader_variables,
     machine="SwiftShader, a GPU in software",

@@ -5,6 +5,11 @@ from collections.abc import Mapping, Sequence
 from edgecnn.errors import TargetError
 
 CPU_PROVIDER = "CPUExecutionProvider"
+#: What helps where a provider takes no node: most often it is an int8 model that was made for another.
+RUNS_NONE = (
+    "if it is int8, edgecnn quantize --for the provider (xnnpack and qnn take integers of their own); else run it on "
+    "cpu, or change the layers it does not take"
+)
 
 
 def require_provider(
@@ -30,7 +35,7 @@ def require_provider(
     if not nodes.get(provider):
         raise TargetError(
             f"{name}: {provider} runs no node; {_named(nodes, operators)}.",
-            next_step="run it on cpu, or change the layers it does not take",
+            next_step=RUNS_NONE,
         )
     strangers = {other: count for other, count in nodes.items() if other != provider}
     if sum(strangers.values()) > allow_cpu_nodes or set(strangers) - {CPU_PROVIDER}:

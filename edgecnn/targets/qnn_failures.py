@@ -7,7 +7,7 @@ has the names of its codes).
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from edgecnn.errors import EdgecnnError, StageError, TargetError
+from edgecnn.errors import ChipError, EdgecnnError, StageError, TargetError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,11 +18,13 @@ class Failure:
         words: what its message contains.
         meaning: what it says, in words that follow the model's name; ``{chip}`` is the chip's.
         next_step: what helps; ``{elsewhere}`` names another target that runs more.
+        of_chip: whether it is the chip that does not take the model, so that another may.
     """
 
     words: str
     meaning: str
     next_step: str
+    of_chip: bool = False
 
 
 FAILURES = (
@@ -31,6 +33,7 @@ FAILURES = (
         meaning="QNN cannot compile the model for {chip}: it finds no memory for it there "
         "(QNN_COMMON_ERROR_MEM_ALLOC, code 1002)",
         next_step="--provider {elsewhere} (package: --for {elsewhere}): a chip that takes more; or a smaller network",
+        of_chip=True,
     ),
     Failure(
         words="was inserted using the NHWC format as requested by QNNExecutionProvider",
@@ -54,7 +57,8 @@ def explaining(*, chip: str, elsewhere: str) -> Callable[[StageError], EdgecnnEr
         for failure in FAILURES:
             if failure.words in error.message:
                 subject = error.message.partition(":")[0]  # NAME on TARGET, as WorkerSession begins
-                return TargetError(
+                kind = ChipError if failure.of_chip else TargetError
+                return kind(
                     f"{subject}: {failure.meaning.format(chip=chip)}.",
                     next_step=failure.next_step.format(elsewhere=elsewhere),
                 )

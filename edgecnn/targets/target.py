@@ -28,6 +28,7 @@ class Target:
         max_threads: the most that the runtime can be given, or None.
         writes_context: whether the provider writes what it compiled, which a device loads in place of the model.
         in_all: whether ``--provider all`` means it, too; not where it is another of its kind.
+        instead: another of its kind, which ``--provider all`` means where this one's chip does not take a model.
         takes_parts: whether the provider never takes a whole network, by its own design.
     """
 
@@ -43,6 +44,7 @@ class Target:
     max_threads: int | None = None
     writes_context: bool = False
     in_all: bool = True
+    instead: str | None = None
     takes_parts: bool = False
 
     @property

@@ -392,3 +392,26 @@ def test_a_network_that_fails_by_itself_is_not_given_to_an_exporter(monkeypatch:
     only(monkeypatch, never=lambda *args: pytest.fail("exported"))
     with pytest.raises(CheckpointError, match=r"the network itself fails .* \(KeyError: 'no such layer'\)"):
         tiny(Raising())
+
+
+class PooledToPoints(nn.Module):
+    """A convolution, the mean over all pixels and one fully connected layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.pool, self.fc = nn.Conv2d(3, 4, 3, padding=1), nn.AdaptiveAvgPool2d(1), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.fc(self.pool(torch.relu(self.conv(x))).flatten(1))
+        return logits
+
+
+def test_pictures_in_another_layout_cost_one_transpose_and_no_arithmetic_on_shapes() -> None:
+    fed_as_is = export_network(PooledToPoints(), PIXELS, USUAL).data
+    fed_otherwise = export_network(
+        PooledToPoints(), PIXELS, Preprocessing(mean=MEAN, std=STD, input_layout="nhwc")
+    ).data
+    graphs = [onnx_file.parse(data, "exported").graph for data in (fed_as_is, fed_otherwise)]
+    before, after = (sorted(node.op_type for node in graph.node) for graph in graphs)
+    assert after == sorted([*before, "Transpose"])

@@ -52,6 +52,7 @@ def test_an_error_at_one_batch_size_is_named_with_that_size() -> None:
 
     found = refusal(run)
     assert "fails on images of [2, 3, 8, 8] (KeyError: 'pairs')" in found.message
+    assert "a network of one channel needs a forward that begins with x.mean(1, keepdim=True)" in found.next_step
     assert isinstance(found.__cause__, KeyError)
     assert "--batch" in found.next_step
     require_classifier(run, PIXELS, (1,))

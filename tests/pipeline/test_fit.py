@@ -16,6 +16,7 @@ from edgecnn.pipeline.quantize_settings import QuantizeSettings
 from edgecnn.quantization import DEFAULT_RECIPE
 from edgecnn.quantization.fit import FITS
 from tests.bundles import fast_model, read_manifest, saturation_record, save_npz, snapshot, times
+from tests.tunings import plant_tuning
 
 FEW = QuantizeSettings(n_images=32)
 OTHER = QuantizeSettings(n_images=32, recipe="u8s8-pertensor-minmax")
@@ -166,6 +167,33 @@ def test_any_is_int8_by_the_default_recipe_and_that_is_audited(bundle_copy: Path
     assert record.saturation is not None
     assert record.saturation.layers
     assert not record.saturation.can_saturate
+
+
+class Listener:
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+    def update(self, task: str, done: int, total: int, detail: str = "") -> None:
+        pass
+
+
+def test_any_says_that_it_takes_the_place_of_a_tuned_int8_and_how_to_get_that_back(bundle_copy: Path) -> None:
+    plant_tuning(bundle_copy)
+    quantize(settings=QuantizeSettings(), options=Options(bundle=bundle_copy))
+    tuned = (bundle_copy / "int8.onnx").read_bytes()
+    listener = Listener()
+    options = Options(bundle=bundle_copy, progress=listener)
+    fit(["any"], settings=QuantizeSettings(n_images=32), options=options)
+    assert (bundle_copy / "int8.onnx").read_bytes() != tuned
+    (told,) = [text for text in listener.said if "edgecnn quantize writes the tuned one again" in text]
+    assert told.startswith("any: int8.onnx was rewritten for speed")
+    quantize(settings=QuantizeSettings(), options=Options(bundle=bundle_copy))
+    assert (bundle_copy / "int8.onnx").read_bytes() == tuned
 
 
 def test_any_is_an_error_if_the_audit_finds_a_sum_that_does_not_fit(

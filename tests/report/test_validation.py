@@ -53,6 +53,14 @@ def test_accuracy_stands_first_and_the_verdict_last() -> None:
     assert text(dataclasses.replace(BARE, passed=False)).endswith("FAILED report: folder/report.md")
 
 
+def test_passed_checks_beside_a_target_without_figures_are_no_riddle() -> None:
+    lines = text(dataclasses.replace(BARE, failures=[validation_failure()], passed=False)).splitlines()
+    assert lines[-2:] == [
+        "Not passed, whatever the checks say: xnnpack gave no figures (above).",
+        "FAILED report: folder/report.md",
+    ]
+
+
 def test_the_view_holds_each_result_beside_its_check() -> None:
     other = validation_result(target="qnn")
     failed = CHECK.model_copy(update={"name": "accuracy drop on qnn", "passed": False, "limit": 0.25})

@@ -19,6 +19,7 @@ def test_a_provider_that_runs_no_node_is_refused_whatever_is_allowed(nodes: dict
     with pytest.raises(TargetError, match=f"int8 on qnn: {QNN} runs no node; ") as caught:
         require_provider(nodes, QNN, allowed, name="int8 on qnn")
     assert caught.value.exit_code == ExitCode.TARGET_UNAVAILABLE
+    assert "edgecnn quantize --for" in caught.value.next_step
 
 
 def test_nodes_on_the_cpu_are_counted_and_named() -> None:

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from edgecnn.errors import ExitCode, StageError, TargetError
+from edgecnn.errors import ChipError, ExitCode, StageError, TargetError
 from edgecnn.targets import TARGETS, running
 from edgecnn.targets.environments import QNN, QNN_ON
 from edgecnn.targets.python_environment import PythonEnvironment
@@ -39,6 +39,7 @@ def test_a_known_failure_names_the_chip_and_what_helps(
 ) -> None:
     found = chip.explain(StageError(said, next_step="report it"))
     assert isinstance(found, TargetError)
+    assert isinstance(found, ChipError) == (said == NO_MEMORY)  # another chip takes no other layout
     assert found.exit_code == ExitCode.TARGET_UNAVAILABLE
     assert re.search(meaning, found.message)
     assert "SM8" in found.message
