@@ -241,11 +241,13 @@ class ValidationResult(Record):
     ``n_available`` and ``sample_seed`` are set where only ``n`` of the test images were asked for, and the comparisons
     with this machine's CPU where the target is another. ``how`` tells how far the answer reaches: the target itself,
     its instructions emulated, its arithmetic simulated. ``float_nodes`` and ``int8_nodes`` count the nodes that each
-    provider ran, as the session said it. ``int8_model`` is the file that ran as int8.
+    provider ran, as the session said it. ``int8_model`` is the file that ran as int8. ``float_bits`` are those that the
+    target computes float in.
     """
 
     target: str
     int8_model: FileName = "int8.onnx"
+    float_bits: Literal[16, 32] = 32
     float_top1: Fraction
     int8_top1: Fraction
     drop_pp: float

@@ -20,7 +20,12 @@ MaxChange = Annotated[
     ),
 ]
 MaxFloatFlips = Annotated[
-    int, typer.Option("--max-float-flips", help="Images that float may put into another class there than on this CPU.")
+    int | None,
+    typer.Option(
+        "--max-float-flips",
+        help="Images that float may put into another class there than on this CPU. Default: none; where float has 16 "
+        "bits, as --max-change.",
+    ),
 ]
 
 
@@ -33,7 +38,7 @@ def validate(
     allow_cpu_nodes: AllowCpuNodes = None,
     max_drop: MaxDrop = 1.0,
     max_change: MaxChange = 0.3,
-    max_float_flips: MaxFloatFlips = 0,
+    max_float_flips: MaxFloatFlips = None,
     cache: Cache = None,
     json: Json = False,
 ) -> None:

@@ -74,6 +74,7 @@ def _result(target: str, model: str, there: _Both, here: _Both, images: Images, 
     return ValidationResult(
         target=target,
         int8_model=model,
+        float_bits=target_row(target).float_bits,
         float_top1=of_float.accuracy.top1,
         int8_top1=of_int8.accuracy.top1,
         drop_pp=paired.drop_pp.delta,

@@ -22,6 +22,7 @@ Json = dict[str, Any]
 _VALIDATION_FIELDS = (
     "target",
     "int8_model",
+    "float_bits",
     "float_top1",
     "int8_top1",
     "drop_pp",

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from edgecnn.targets.emulator import EmulatedCpu
 from edgecnn.targets.native import missing_provider
@@ -29,6 +30,7 @@ class Target:
         writes_context: whether the provider writes what it compiled, which a device loads in place of the model.
         in_all: whether ``--provider all`` means it, too; not where it is another of its kind.
         instead: another of its kind, which ``--provider all`` means where this one's chip does not take a model.
+        float_bits: what it computes float in, whatever the file says.
         takes_parts: whether the provider never takes a whole network, by its own design.
     """
 
@@ -45,6 +47,7 @@ class Target:
     writes_context: bool = False
     in_all: bool = True
     instead: str | None = None
+    float_bits: Literal[16, 32] = 32
     takes_parts: bool = False
 
     @property

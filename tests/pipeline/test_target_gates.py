@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from edgecnn.bundle.manifest import Difference, ValidationResult
 from edgecnn.errors import UsageError
 from edgecnn.pipeline.verdict import Gates, accuracy_checks, all_checks, still_true
+from edgecnn.targets import TARGETS
 from tests.bundles import fitted_manifest, fitted_record, fixed_manifest, latency_result, validation_result
 
 points = st.floats(-100, 100)
@@ -49,6 +50,20 @@ def test_float_may_put_so_many_images_into_another_class_and_no_more(flips: int,
 
 def test_float_may_put_none_unless_someone_says_so() -> None:
     assert [one.passed for one in accuracy_checks([there(flips=1)], Gates())] == [True, False, True]
+
+
+@pytest.mark.parametrize(("low", "passed"), [(0.29, True), (0.31, False)])
+def test_float_in_16_bits_is_held_to_the_change_of_its_top1(low: float, passed: bool) -> None:
+    against = Difference(argmax_flips=9, max_abs_logit_difference=0.1, top1_change_low_pp=low, top1_change_high_pp=5)
+    half = there(float_against_cpu=against, float_bits=16)
+    _, found, _ = accuracy_checks([half], Gates())
+    assert (found.name, found.measured, found.passed) == ("float in 16 bits, change of top-1 on qnn", low, passed)
+    _, found, _ = accuracy_checks([half], Gates(max_float_flips=8))
+    assert (found.name, found.measured, found.passed) == ("float, classes changed on qnn", 9, False)
+
+
+def test_only_later_htps_compute_float_in_16_bits() -> None:
+    assert [name for name, row in TARGETS.items() if row.float_bits == 16] == ["qnn@sm8550", "qnn@sm8650", "qnn@sm8750"]
 
 
 # The change of int8's top-1.
@@ -123,7 +138,7 @@ def test_fewer_flips_than_none_are_refused() -> None:
     with pytest.raises(UsageError, match="--max-float-flips must not be below 0, found -1") as caught:
         Gates(max_float_flips=-1)
     assert (caught.value.exit_code, caught.value.next_step) == (2, "--max-float-flips 0")
-    assert (Gates().max_float_flips, Gates().max_target_change_pp) == (0, 0.3)
+    assert (Gates().max_float_flips, Gates().max_target_change_pp) == (None, 0.3)
 
 
 # Whose figures decide a run.

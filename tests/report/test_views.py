@@ -39,7 +39,7 @@ def test_validation_has_exactly_its_fields() -> None:
     assert (view["saturation"], view["fusion"]) == (None, None)
     (row,) = view["results"]
     assert row.keys() == {
-        "target", "int8_model", "float_top1", "int8_top1", "drop_pp", "drop_pp_low", "drop_pp_high",
+        "target", "int8_model", "float_bits", "float_top1", "int8_top1", "drop_pp", "drop_pp_low", "drop_pp_high",
         "agreement", "p_value", "n", "n_available", "passed", "max_drop_pp", "per_class",
         "float_against_cpu", "int8_against_cpu", "machine", "how", "provider", "float_nodes", "int8_nodes",
     }  # fmt: skip
