@@ -402,8 +402,8 @@ def test_validate_as_json_has_the_figures_of_the_manifest(call: Call, bundle: Pa
     (row,) = found["results"]
     assert row.keys() == {
         "target", "int8_model", "float_bits", "float_top1", "int8_top1", "drop_pp", "drop_pp_low", "drop_pp_high",
-        "agreement", "p_value", "n", "n_available", "max_drop_pp", "passed", "per_class", "float_against_cpu", "int8_against_cpu",
-        "machine", "how", "provider", "float_nodes", "int8_nodes",
+        "agreement", "p_value", "n", "n_available", "max_drop_pp", "passed", "per_class", "float_against_cpu",
+        "int8_against_cpu", "machine", "how", "provider", "float_nodes", "int8_nodes",
     }  # fmt: skip
     (record,) = read_manifest(bundle).validation
     for name in row.keys() - {"max_drop_pp", "passed", "per_class", "machine"}:

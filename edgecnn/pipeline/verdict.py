@@ -24,7 +24,7 @@ class Gates:
     Attributes:
         max_drop_pp: top-1 that int8 may lose against float, in percentage points.
         max_target_change_pp: by how much int8's top-1 on another target may surely differ from that on this CPU.
-        max_float_flips: images that float may put into another class elsewhere than on this CPU; None for no image, but of a
+        max_float_flips: images that float may put into another class than on this CPU; None for no image, but of a
             target that computes float in 16 bits what ``max_target_change_pp`` allows.
         require_speedup: whether int8 must be faster than float, beyond the noise.
         max_size_bytes: largest int8 file, or None.
