@@ -12,6 +12,7 @@ import pytest
 import edgecnn
 from edgecnn.bundle import Bundle
 from edgecnn.data import Dataset, load
+from edgecnn.targets import TARGETS
 from tests.bundles import read_manifest, snapshot
 
 REFERENCE = Path(__file__).parent.parent / "artifacts" / "simplecnn-cifar10"
@@ -64,11 +65,14 @@ def test_its_colours_are_those_that_were_measured_elsewhere(cifar10: Dataset) ->
 def test_the_reference_bundle_is_whole() -> None:
     bundle = Bundle.open(REFERENCE)
     found = snapshot(REFERENCE)
-    assert sorted(found) == ["float.onnx", "int8.onnx", "manifest.json", "model.pt", "ranges.json", "report.md"]
+    assert sorted(found) == [
+        "float.onnx", "int8-qnn.onnx", "int8-xnnpack.onnx", "int8.onnx", "int8_portable.onnx", "manifest.json",
+        "model.pt", "ranges.json", "report.md",
+    ]  # fmt: skip
     for name in found.keys() - {"manifest.json"}:
         assert bundle.manifest.artifact(name) is not None
         bundle.read(name, next_step="")
-    done = {"train", "export", "simplify", "tune", "quantize", "validate", "bench", "report"}
+    done = {"train", "export", "simplify", "tune", "quantize", "fit", "validate", "bench", "report"}
     assert set(bundle.manifest.stages) == done
     assert bundle.manifest.recommendation is not None
     assert bundle.manifest.recommendation.model == "int8.onnx"
@@ -87,6 +91,24 @@ def test_the_reference_bundle_was_calibrated_on_training_images(cifar10: Dataset
     assert len(used) == manifest.calibration.n
     assert used <= set(cifar10.train.content_sha256())
     assert not used & set(cifar10.test.content_sha256())
+
+
+def test_the_reference_bundle_is_proven_on_every_target_that_can_be_had_here() -> None:
+    manifest = read_manifest(REFERENCE)
+    proven = {result.target: result for result in (*manifest.validation, *manifest.fitted[0].validation)}
+    proven |= {result.target: result for result in manifest.fitted[1].validation}
+    ready = {name for name, row in TARGETS.items() if row.in_all} - {"coreml", "nnapi"}
+    assert proven.keys() == ready
+    for name in ready - {"cpu"}:
+        result = proven[name]
+        assert result.float_against_cpu is not None
+        assert result.int8_against_cpu is not None
+        assert result.n >= (200 if result.how == "simulated" else 1000)
+        assert result.float_against_cpu.argmax_flips == 0
+        assert abs(result.int8_against_cpu.top1_change_pp or 0) <= 0.3
+    assert {one.target for one in manifest.predictions} == {"coreml", "nnapi"}
+    assert manifest.validation_failures == ()
+    assert all(check.passed for check in manifest.checks)
 
 
 def test_float_has_exactly_the_accuracy_that_the_bundle_claims(validated: Path) -> None:

@@ -17,5 +17,5 @@ def test_the_schema_in_the_docs_is_the_manifests() -> None:
 
 def test_the_reference_bundle_is_of_this_schema() -> None:
     manifest = Manifest.model_validate_json((ROOT / "artifacts" / "simplecnn-cifar10" / "manifest.json").read_bytes())
-    done = {"train", "export", "simplify", "tune", "quantize", "validate", "bench", "report"}
+    done = {"train", "export", "simplify", "tune", "quantize", "fit", "validate", "bench", "report"}
     assert manifest.stages.keys() == done
